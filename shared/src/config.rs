@@ -64,7 +64,10 @@ impl Source {
             toml::Value::String(text) => text.clone(),
             toml::Value::Array(items) => items
                 .iter()
-                .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                .map(|item| {
+                    item.as_str()
+                        .map_or_else(|| item.to_string(), str::to_owned)
+                })
                 .collect::<Vec<_>>()
                 .join(","),
             other => other.to_string(),
@@ -409,7 +412,10 @@ impl fmt::Display for Span {
 impl FromSetting for List {
     const KIND: &'static str = "values separated by commas";
     fn from_setting(text: &str) -> Result<Self, String> {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items = text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty());
         Ok(Self(items.map(str::to_owned).collect()))
     }
 }
@@ -417,7 +423,9 @@ impl FromSetting for List {
 impl FromSetting for Url {
     const KIND: &'static str = "an http or https address";
     fn from_setting(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let rest = text
+            .strip_prefix("http://")
+            .or_else(|| text.strip_prefix("https://"));
         match rest {
             Some(host) if !host.is_empty() && !host.contains(char::is_whitespace) => {
                 Ok(Self(text.trim_end_matches('/').to_owned()))
@@ -430,7 +438,9 @@ impl FromSetting for Url {
 impl FromSetting for Mailbox {
     const KIND: &'static str = "a mail address like Name <name@example.org>";
     fn from_setting(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|_| format!("expected {}", Self::KIND))
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("expected {}", Self::KIND))
     }
 }
 
@@ -442,7 +452,9 @@ mod tests {
         let required = [("DATABASE_URL", "postgres://x"), ("REDIS_URL", "redis://x")];
         let env = required.iter().chain(env);
         Source {
-            env: env.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            env: env
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
             file: file.parse().expect("TOML"),
         }
     }
@@ -450,8 +462,18 @@ mod tests {
     #[test]
     fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
         let file = "[limits]\nanonymous_per_minute = 7\naccount_per_minute = 8\n[http]\ncors_origins = [\"https://a\", \"https://b\"]";
-        let config = Config::read(&source(&[("HOLDFAST_LIMITS_ACCOUNT_PER_MINUTE", "9")], file)).expect("valid");
-        assert_eq!((config.limits.anonymous_per_minute, config.limits.account_per_minute), (7, 9));
+        let config = Config::read(&source(
+            &[("HOLDFAST_LIMITS_ACCOUNT_PER_MINUTE", "9")],
+            file,
+        ))
+        .expect("valid");
+        assert_eq!(
+            (
+                config.limits.anonymous_per_minute,
+                config.limits.account_per_minute
+            ),
+            (7, 9)
+        );
         assert_eq!(config.http.cors_origins.0, ["https://a", "https://b"]);
         assert_eq!(config.jobs.poll.0, Duration::from_millis(250));
     }
@@ -459,11 +481,21 @@ mod tests {
     #[test]
     fn every_bad_value_is_named_at_once_and_no_value_is_repeated() {
         let bad = source(
-            &[("HOLDFAST_HTTP_LISTEN", "hunter2"), ("HOLDFAST_HTTP_LISTN", "x"), ("DATABASE_URL", "")],
+            &[
+                ("HOLDFAST_HTTP_LISTEN", "hunter2"),
+                ("HOLDFAST_HTTP_LISTN", "x"),
+                ("DATABASE_URL", ""),
+            ],
             "[mail]\ncolour = 1\n[jobs]\npoll = \"soon\"",
         );
         let message = Config::read(&bad).expect_err("invalid").to_string();
-        for name in ["HOLDFAST_HTTP_LISTEN ", "HOLDFAST_HTTP_LISTN", "DATABASE_URL", "[mail] colour", "HOLDFAST_JOBS_POLL"] {
+        for name in [
+            "HOLDFAST_HTTP_LISTEN ",
+            "HOLDFAST_HTTP_LISTN",
+            "DATABASE_URL",
+            "[mail] colour",
+            "HOLDFAST_JOBS_POLL",
+        ] {
             assert!(message.contains(name), "{name} is not named in: {message}");
         }
         assert!(!message.contains("hunter2"), "{message}");
@@ -471,14 +503,26 @@ mod tests {
 
     #[test]
     fn a_missing_setting_is_named_with_its_meaning() {
-        let message = Config::read(&Source::default()).expect_err("invalid").to_string();
-        assert!(message.contains("DATABASE_URL ([database] url) is missing: Connection string"), "{message}");
+        let message = Config::read(&Source::default())
+            .expect_err("invalid")
+            .to_string();
+        assert!(
+            message.contains("DATABASE_URL ([database] url) is missing: Connection string"),
+            "{message}"
+        );
     }
 
     #[test]
     fn secrets_are_not_printed() {
-        let config = Config::read(&source(&[("HOLDFAST_MAIL_SMTP_URL", "smtp://u:hunter2@h")], "")).expect("valid");
+        let config = Config::read(&source(
+            &[("HOLDFAST_MAIL_SMTP_URL", "smtp://u:hunter2@h")],
+            "",
+        ))
+        .expect("valid");
         let printed = format!("{config:?}");
-        assert!(!printed.contains("hunter2") && !printed.contains("postgres://x"), "{printed}");
+        assert!(
+            !printed.contains("hunter2") && !printed.contains("postgres://x"),
+            "{printed}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Identities: one newtype per thing, all made by one macro, all UUIDv7 made from the clock.
+//! Identities: one newtype per thing, all made by one macro, all `UUIDv7` made from the clock.
 //!
 //! A version 7 id sorts by the time it was made, so rows land at the end of their index.
 

@@ -1,3 +1,32 @@
+//! The business of Holdfast: no HTTP server, no status codes, no reading of the environment.
+//!
+//! What everything is handed: [`app`] (what a process holds), [`tx`] (the one value through which every
+//! change goes), [`clock`] and [`ids`] (time and identity, each with one home), [`config`] (every setting),
+//! [`error`] (what can go wrong, in one table).
+//!
+//! What nouns are made of: [`page`], [`patch`], [`version`], [`money`], [`activity`] (what happened),
+//! [`access`] (who may do what).
+//!
+//! The business itself: [`organizations`] (who sells), [`venues`] (where it takes place), [`seed`] (a small
+//! world to look at). Work for later is described in [`jobs`] and done by the `worker` crate.
+
+pub mod access;
+pub mod activity;
+pub mod app;
 pub mod clock;
 pub mod config;
+pub mod error;
 pub mod ids;
+pub mod jobs;
+pub mod money;
+pub mod organizations;
+pub mod page;
+pub mod patch;
+pub mod seed;
+pub mod tx;
+pub mod venues;
+pub mod version;
+
+pub use app::App;
+pub use error::{Error, Result};
+pub use tx::Tx;

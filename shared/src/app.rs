@@ -1,0 +1,135 @@
+//! What a running process has in its hands: configuration, clock, Postgres, Redis.
+
+use std::sync::Arc;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use secrecy::ExposeSecret as _;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgPool, Postgres};
+
+use crate::access::{Actor, Scope};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::error::Result;
+use crate::tx::Tx;
+
+/// The migrations of our own tables; the job engine brings its own.
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// Cheap to clone: everything inside is shared.
+#[derive(Clone)]
+pub struct App {
+    pub config: Arc<Config>,
+    pub clock: Clock,
+    pub redis: Redis,
+    db: PgPool,
+}
+
+impl App {
+    /// Prepares the connections without making any: a process starts, and says it is not ready, while
+    /// Postgres or Redis is still away.
+    pub fn new(config: Arc<Config>, clock: Clock) -> anyhow::Result<Self> {
+        Ok(Self {
+            redis: Redis::new(&config.redis)?,
+            db: pool(&config.database)?,
+            config,
+            clock,
+        })
+    }
+
+    /// Opens a change to the business. Whoever opens it commits it.
+    pub async fn begin(&self, actor: Actor, scope: Scope) -> Result<Tx> {
+        Tx::begin(self, actor, scope).await
+    }
+
+    /// A connection for reading.
+    pub async fn read(&self) -> Result<PoolConnection<Postgres>> {
+        Ok(self.db.acquire().await?)
+    }
+
+    /// For the job engine and for looking at the machinery; business goes through [`App::begin`].
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.db
+    }
+
+    /// Brings the schema up to date. Safe to run by several at once and with the previous version still running.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        crate::jobs::install(&self.db).await?;
+        MIGRATIONS.run(&self.db).await?;
+        Ok(())
+    }
+
+    /// How many migrations this version has that the database has not seen.
+    pub async fn pending_migrations(&self) -> Result<usize> {
+        let applied: Vec<i64> =
+            sqlx::query_scalar("select version from _sqlx_migrations where success")
+                .fetch_all(&self.db)
+                .await?;
+        let known = MIGRATIONS.iter().map(|migration| migration.version);
+        Ok(known.filter(|version| !applied.contains(version)).count())
+    }
+}
+
+fn pool(config: &config::Database) -> anyhow::Result<PgPool> {
+    let options: PgConnectOptions = config.url.expose_secret().parse()?;
+    let options = options.options([
+        ("lock_timeout", config.lock_timeout.to_string()),
+        ("statement_timeout", config.statement_timeout.to_string()),
+        // A process that dies in the middle of a transaction must not keep its locks.
+        ("idle_in_transaction_session_timeout", "60s".to_owned()),
+        ("timezone", "UTC".to_owned()),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(config.acquire_timeout.0)
+        .connect_lazy_with(options))
+}
+
+/// Redis by one multiplexed connection that comes back by itself, and our part of its key space.
+#[derive(Clone)]
+pub struct Redis {
+    client: redis::Client,
+    manager: ConnectionManager,
+    prefix: Arc<str>,
+}
+
+impl Redis {
+    fn new(config: &config::Redis) -> anyhow::Result<Self> {
+        let client = redis::Client::open(config.url.expose_secret())?;
+        let patience = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(std::time::Duration::from_secs(1)))
+            .set_response_timeout(Some(std::time::Duration::from_secs(2)))
+            .set_max_delay(std::time::Duration::from_millis(500))
+            .set_number_of_retries(1);
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), patience)?;
+        Ok(Self {
+            client,
+            manager,
+            prefix: config.prefix.as_str().into(),
+        })
+    }
+
+    /// For commands and scripts.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionManager {
+        self.manager.clone()
+    }
+
+    /// For subscriptions, which need a connection of their own.
+    #[must_use]
+    pub fn client(&self) -> &redis::Client {
+        &self.client
+    }
+
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    #[must_use]
+    pub fn key(&self, name: &str) -> String {
+        format!("{}:{name}", self.prefix)
+    }
+}

@@ -1,0 +1,304 @@
+//! What can go wrong, in one table of codes.
+//!
+//! A module has one `thiserror` enum for its own rules; each variant names a [`Code`], and the table below
+//! says what kind of failure that is. Verbs answer [`Result`]; only the HTTP layer knows status codes.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+/// What a caller can make of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The request could not be understood.
+    Malformed,
+    /// Who is calling is not known.
+    Unauthenticated,
+    /// The caller is known and may not do this.
+    Forbidden,
+    /// There is nothing here for this caller.
+    NotFound,
+    /// The request is fine, the state of things is not.
+    Conflict,
+    /// The path knows other methods.
+    WrongMethod,
+    TooLarge,
+    WrongMediaType,
+    /// The request is understood and cannot be carried out as it stands.
+    Unprocessable,
+    /// The caller must say which version it has seen.
+    VersionRequired,
+    TooMany,
+    Internal,
+    /// Something we depend on is away; trying again later helps.
+    Unavailable,
+}
+
+macro_rules! codes {
+    ($($variant:ident $text:literal $kind:ident: $meaning:literal;)+) => {
+        /// Stable names of failures: clients act on them, so they never change their meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $($variant),+ }
+
+        impl Code {
+            pub const ALL: &'static [Code] = &[$(Code::$variant),+];
+
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            #[must_use]
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind),+ }
+            }
+
+            /// When it happens, for the documentation.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    ValidationFailed "VALIDATION_FAILED" Malformed: "A field is missing or not acceptable; `details.fields` names every one.";
+    MalformedRequest "MALFORMED_REQUEST" Malformed: "The request is not what it says it is, such as JSON that is none.";
+    Unauthenticated "UNAUTHENTICATED" Unauthenticated: "No credentials were given, or they are not known.";
+    Forbidden "FORBIDDEN" Forbidden: "The caller has no right to do this here.";
+    NotFound "NOT_FOUND" NotFound: "There is nothing at this path.";
+    VenueNotFound "VENUE_NOT_FOUND" NotFound: "There is no such venue.";
+    ConcurrentUpdate "CONCURRENT_UPDATE" Conflict: "Somebody else changed it meanwhile; `details.current_version` is the version now.";
+    VenueInUse "VENUE_IN_USE" Conflict: "Events that are not over still need the venue.";
+    IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Conflict: "The first request with this key is still running.";
+    MethodNotAllowed "METHOD_NOT_ALLOWED" WrongMethod: "The path knows other methods; `Allow` lists them.";
+    PayloadTooLarge "PAYLOAD_TOO_LARGE" TooLarge: "The body is larger than the server takes.";
+    UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" WrongMediaType: "The body must be `application/json`.";
+    IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" Unprocessable: "The key was used with another request.";
+    VersionRequired "VERSION_REQUIRED" VersionRequired: "Say which version you have seen, by `If-Match` or `version`.";
+    RateLimited "RATE_LIMITED" TooMany: "Too many requests; `Retry-After` says when to go on.";
+    Internal "INTERNAL" Internal: "The fault is ours; quote the `request_id`.";
+    Unavailable "UNAVAILABLE" Unavailable: "Something the server depends on is away; `Retry-After` says when to try again.";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A failure that is an answer: it has a code, and a message for a person by `Display`.
+pub trait Fault: std::error::Error + Send + Sync + 'static {
+    fn code(&self) -> Code;
+
+    /// What a program needs to act on it.
+    fn details(&self) -> Value {
+        json!({})
+    }
+}
+
+/// What verbs fail with.
+#[derive(Debug)]
+pub enum Error {
+    /// An answer to the caller.
+    Fault(Box<dyn Fault>),
+    /// Postgres or Redis is away or overloaded.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    /// A fault of ours.
+    Internal(Box<dyn std::error::Error + Send + Sync>),
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Fault(fault) => fault.code(),
+            Self::Unavailable(_) => Code::Unavailable,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// For the caller: says nothing of our insides.
+    #[must_use]
+    pub fn details(&self) -> Value {
+        match self {
+            Self::Fault(fault) => fault.details(),
+            Self::Unavailable(_) | Self::Internal(_) => json!({}),
+        }
+    }
+
+    /// For the caller: says nothing of our insides.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::Fault(fault) => fault.to_string(),
+            Self::Unavailable(_) => {
+                "The server cannot do this right now. Try again in a moment.".into()
+            }
+            Self::Internal(_) => "Something went wrong on our side.".into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    /// For the log: the whole cause.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(fault) => write!(f, "{}: {fault}", fault.code()),
+            Self::Unavailable(cause) => write!(f, "UNAVAILABLE: {cause}"),
+            Self::Internal(cause) => write!(f, "INTERNAL: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl<F: Fault> From<F> for Error {
+    fn from(fault: F) -> Self {
+        Self::Fault(Box::new(fault))
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if is_passing(&error) {
+            Self::Unavailable(error.into())
+        } else {
+            Self::Internal(error.into())
+        }
+    }
+}
+
+impl From<redis::RedisError> for Error {
+    fn from(error: redis::RedisError) -> Self {
+        let passing = error.is_io_error() || error.is_connection_dropped() || error.is_timeout();
+        if passing || matches!(error.kind(), redis::ErrorKind::Server(_)) {
+            Self::Unavailable(error.into())
+        } else {
+            Self::Internal(error.into())
+        }
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+/// Whether the same statement may succeed a moment later.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|state| {
+            // Connection lost; server shutting down or starting; too many connections; deadlock; lock wait.
+            state.starts_with("08")
+                || matches!(
+                    &*state,
+                    "57P01" | "57P02" | "57P03" | "53300" | "40001" | "40P01" | "55P03"
+                )
+        }),
+        _ => false,
+    }
+}
+
+/// Several fields that are not acceptable, each with the reason.
+#[derive(Debug, Default, thiserror::Error)]
+#[error("{}", self.sentence())]
+pub struct Invalid {
+    fields: Vec<(String, String)>,
+}
+
+impl Invalid {
+    /// One field that is not acceptable.
+    #[must_use]
+    pub fn field(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            fields: vec![(name.into(), message.into())],
+        }
+    }
+
+    pub fn push(&mut self, name: impl Into<String>, message: impl Into<String>) {
+        self.fields.push((name.into(), message.into()));
+    }
+
+    /// `Ok` when nothing was found wrong.
+    pub fn check(self) -> Result<()> {
+        if self.fields.is_empty() {
+            Ok(())
+        } else {
+            Err(self.into())
+        }
+    }
+
+    fn sentence(&self) -> String {
+        match self.fields.as_slice() {
+            [(name, message)] => format!("`{name}` {message}"),
+            fields => format!("{} fields are not acceptable.", fields.len()),
+        }
+    }
+}
+
+impl Fault for Invalid {
+    fn code(&self) -> Code {
+        Code::ValidationFailed
+    }
+
+    fn details(&self) -> Value {
+        let fields = self.fields.iter();
+        let fields: Vec<Value> = fields
+            .map(|(field, message)| json!({"field": field, "message": message}))
+            .collect();
+        json!({ "fields": fields })
+    }
+}
+
+/// Turns a named constraint of the database into an answer.
+pub trait OnConstraint<T> {
+    fn on_constraint<F: Fault>(self, name: &str, fault: impl FnOnce() -> F) -> Result<T>;
+}
+
+impl<T> OnConstraint<T> for Result<T, sqlx::Error> {
+    fn on_constraint<F: Fault>(self, name: &str, fault: impl FnOnce() -> F) -> Result<T> {
+        self.map_err(|error| match &error {
+            sqlx::Error::Database(cause) if cause.constraint() == Some(name) => fault().into(),
+            _ => error.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn all_bad_fields_are_told() {
+        let mut invalid = Invalid::field("name", "is too long");
+        invalid.push("capacity", "must be at least 1");
+        let error = Error::from(invalid);
+        assert_eq!(error.code(), Code::ValidationFailed);
+        assert_eq!(error.details()["fields"][1]["field"], "capacity");
+    }
+
+    #[test]
+    fn insides_stay_inside() {
+        let error = Error::from(sqlx::Error::Configuration("password=hunter2".into()));
+        assert!(!error.message().contains("hunter2"));
+        assert_eq!(error.details(), json!({}));
+    }
+}

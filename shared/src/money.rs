@@ -1,0 +1,101 @@
+//! Money: whole minor units and a currency. No fraction of a unit exists anywhere.
+
+use serde::{Deserialize, Serialize};
+
+/// An ISO 4217 code, `EUR`.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type, poem_openapi::NewType,
+)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct Currency(String);
+
+impl Currency {
+    /// `None` unless the code is three capital letters, as ISO 4217 has them.
+    #[must_use]
+    pub fn parse(code: &str) -> Option<Self> {
+        let valid = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+        valid.then(|| Self(code.to_owned()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Splits an amount by weights so that the shares sum to the whole: each share is rounded towards zero, and
+/// the units left over go, one each, to the shares that lost most by it (the earlier ones when equal).
+///
+/// Weights that sum to nothing put the whole on the first share.
+#[must_use]
+pub fn split(amount: i64, weights: &[u32]) -> Vec<i64> {
+    let total: i128 = weights.iter().map(|&weight| i128::from(weight)).sum();
+    if total == 0 {
+        let whole_first = (0..weights.len()).map(|at| if at == 0 { amount } else { 0 });
+        return whole_first.collect();
+    }
+    let magnitude = i128::from(amount).abs();
+    let exact = weights.iter().map(|&weight| magnitude * i128::from(weight));
+    let (mut shares, losses): (Vec<i128>, Vec<i128>) =
+        exact.map(|share| (share / total, share % total)).unzip();
+    let mut by_loss: Vec<usize> = (0..weights.len()).collect();
+    by_loss.sort_by_key(|&at| (std::cmp::Reverse(losses[at]), at));
+    let left_over = usize::try_from(magnitude - shares.iter().sum::<i128>()).unwrap_or_default();
+    for &at in by_loss.iter().take(left_over) {
+        shares[at] += 1;
+    }
+    let sign = i128::from(amount.signum());
+    let signed = shares.into_iter().map(|share| i64::try_from(sign * share));
+    signed
+        .map(|share| share.expect("a share is no larger than the whole"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_remainder_gets_the_unit() {
+        assert_eq!(split(100, &[1, 1, 1]), [34, 33, 33]);
+        assert_eq!(split(10, &[5, 3, 7]), [3, 2, 5]);
+        assert_eq!(split(-100, &[1, 1, 1]), [-34, -33, -33]);
+        assert_eq!(split(5, &[0, 0]), [5, 0]);
+        assert_eq!(split(5, &[]), [] as [i64; 0]);
+    }
+
+    #[test]
+    fn a_currency_is_three_capitals() {
+        assert!(Currency::parse("EUR").is_some());
+        for bad in ["eur", "EURO", "", "E R", "ÄÖ"] {
+            assert!(Currency::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_unit_is_made_or_lost(
+            amount in any::<i64>(),
+            weights in prop::collection::vec(any::<u32>(), 1..20),
+        ) {
+            let shares = split(amount, &weights);
+            let sum: i128 = shares.iter().map(|&share| i128::from(share)).sum();
+            prop_assert_eq!(sum, i128::from(amount));
+        }
+
+        #[test]
+        fn a_share_is_within_one_unit_of_its_exact_part(
+            amount in 0i64..1_000_000_000,
+            weights in prop::collection::vec(1u32..10_000, 1..20),
+        ) {
+            let total: i128 = weights.iter().map(|&weight| i128::from(weight)).sum();
+            for (share, weight) in split(amount, &weights).into_iter().zip(&weights) {
+                let off = i128::from(share) * total - i128::from(amount) * i128::from(*weight);
+                prop_assert!(off.abs() < total);
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Pages for people who leaf through, cursors for machines that follow.
+
+use poem_openapi::Object;
+use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
+
+use crate::error::{Invalid, Result};
+
+const DEFAULT_LIMIT: u32 = 20;
+const LARGEST_LIMIT: u32 = 100;
+/// Leafing further than this is no longer leafing; it would only make Postgres count rows to throw away.
+const LAST_ROW: u32 = 1_000_000;
+
+/// Which part of a list is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paging {
+    page: u32,
+    limit: u32,
+}
+
+impl Paging {
+    pub fn new(page: Option<u32>, limit: Option<u32>) -> Result<Self> {
+        let (page, limit) = (page.unwrap_or(1), limit.unwrap_or(DEFAULT_LIMIT));
+        let mut invalid = Invalid::default();
+        if !(1..=LARGEST_LIMIT).contains(&limit) {
+            invalid.push("limit", format!("must be between 1 and {LARGEST_LIMIT}"));
+        }
+        if page == 0 || page.saturating_mul(limit) > LAST_ROW {
+            invalid.push(
+                "page",
+                format!("must be at least 1, and end before row {LAST_ROW}"),
+            );
+        }
+        invalid.check()?;
+        Ok(Self { page, limit })
+    }
+
+    #[must_use]
+    pub fn limit(self) -> i64 {
+        self.limit.into()
+    }
+
+    #[must_use]
+    pub fn offset(self) -> i64 {
+        i64::from(self.page - 1) * i64::from(self.limit)
+    }
+
+    /// The answer for these rows out of `total`.
+    #[must_use]
+    pub fn of<T: Type + ParseFromJSON + ToJSON>(self, items: Vec<T>, total: i64) -> Page<T> {
+        let seen = self.offset() + i64::try_from(items.len()).unwrap_or(i64::MAX);
+        Page {
+            items,
+            total,
+            page: self.page,
+            limit: self.limit,
+            has_more: seen < total,
+        }
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Object)]
+pub struct Page<T: Type + ParseFromJSON + ToJSON> {
+    pub items: Vec<T>,
+    /// How many there are on all pages.
+    pub total: i64,
+    pub page: u32,
+    pub limit: u32,
+    pub has_more: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn limits_are_named_when_broken() {
+        let error = Paging::new(Some(0), Some(101)).expect_err("out of bounds");
+        assert_eq!(error.details()["fields"].as_array().map(Vec::len), Some(2));
+        Paging::new(Some(u32::MAX), Some(100)).expect_err("no end in sight");
+    }
+
+    proptest! {
+        #[test]
+        fn leafing_shows_each_row_once(total in 0u32..500, limit in 1u32..=LARGEST_LIMIT) {
+            let rows: Vec<u32> = (0..total).collect();
+            let mut seen: Vec<u32> = Vec::new();
+            for page in 1.. {
+                let paging = Paging::new(Some(page), Some(limit)).expect("within bounds");
+                let from = usize::try_from(paging.offset()).expect("small");
+                let items: Vec<u32> = rows.iter().skip(from).take(limit as usize).copied().collect();
+                let page = paging.of(items, total.into());
+                seen.extend(&page.items);
+                if !page.has_more { break; }
+            }
+            prop_assert_eq!(seen, rows);
+        }
+    }
+}

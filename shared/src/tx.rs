@@ -1,0 +1,106 @@
+//! The one value through which every change goes.
+//!
+//! A [`Tx`] has the database transaction, who acts, a fixed `now`, and takes the activity and the jobs that
+//! the change causes; they commit together or not at all. A function that changes something takes
+//! `&mut Tx`; one that only reads takes `&mut PgConnection`, which a `Tx` can stand in for.
+
+use std::ops::{Deref, DerefMut};
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Postgres, Transaction};
+
+use crate::access::{Actor, Scope};
+use crate::activity::{self, Activity};
+use crate::app::{App, Redis};
+use crate::error::Result;
+use crate::ids::OrganizationId;
+use crate::jobs::{self, Job, NewJob};
+
+/// Dropping it takes everything back.
+pub struct Tx {
+    db: Transaction<'static, Postgres>,
+    redis: Redis,
+    now: DateTime<Utc>,
+    actor: Actor,
+    scope: Scope,
+    activities: Vec<Activity>,
+    jobs: Vec<NewJob>,
+}
+
+impl Tx {
+    pub(crate) async fn begin(app: &App, actor: Actor, scope: Scope) -> Result<Self> {
+        Ok(Self {
+            db: app.pool().begin().await?,
+            redis: app.redis.clone(),
+            now: app.clock.now(),
+            actor,
+            scope,
+            activities: Vec::new(),
+            jobs: Vec::new(),
+        })
+    }
+
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        self.actor
+    }
+
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Fails unless the actor came in with its right for this organization.
+    pub fn require(&self, organization_id: OrganizationId) -> Result<()> {
+        self.scope.require(organization_id)
+    }
+
+    /// Tells what happened. Written when the change commits.
+    pub fn record(&mut self, activity: Activity) {
+        self.activities.push(activity);
+    }
+
+    /// Leaves work for later. It exists when the change commits, and not before.
+    pub fn enqueue<J: Job>(&mut self, job: &J) -> Result<()> {
+        self.jobs.push(NewJob::new(job, self.now)?);
+        Ok(())
+    }
+
+    /// The same, with a time to wait for or a key that makes it once only.
+    pub fn enqueue_with<J: Job>(
+        &mut self,
+        job: &J,
+        adjust: impl FnOnce(NewJob) -> NewJob,
+    ) -> Result<()> {
+        self.jobs.push(adjust(NewJob::new(job, self.now)?));
+        Ok(())
+    }
+
+    /// Makes it all true at once, then wakes the workers.
+    pub async fn commit(mut self) -> Result<()> {
+        activity::insert(&mut self.db, self.actor, self.now, &self.activities).await?;
+        jobs::insert(&mut self.db, &self.jobs).await?;
+        self.db.commit().await?;
+        jobs::wake(&self.redis, &self.jobs);
+        Ok(())
+    }
+}
+
+impl Deref for Tx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.db
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.db
+    }
+}
