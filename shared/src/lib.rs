@@ -23,6 +23,7 @@ pub mod organizations;
 pub mod page;
 pub mod patch;
 pub mod seed;
+pub mod telemetry;
 pub mod tx;
 pub mod venues;
 pub mod version;
