@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal};
+use shared::config::Config;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::run;
 use crate::services::{HOME, Promise, Services};
 use crate::settings;
 use crate::signals::StopRequests;
@@ -32,7 +34,7 @@ pub struct WithServices {
 }
 
 /// The exit code is the command's own, whatever becomes of the servers.
-pub async fn run(options: WithServices) -> anyhow::Result<ExitCode> {
+pub async fn with_services(options: WithServices) -> anyhow::Result<ExitCode> {
     let mut requests = StopRequests::listen()?;
     let mut services = Services::throwaway(Path::new(HOME)).await?;
     let outcome = beside(&mut services, &options, &mut requests).await;
@@ -49,7 +51,13 @@ async fn beside(
 ) -> anyhow::Result<ExitStatus> {
     let addresses = start(services, options).await?;
     if options.migrated {
-        crate::run::migrate(&addresses).await?;
+        let mut source = settings::source()?;
+        source.env.extend(
+            addresses
+                .iter()
+                .map(|(name, url)| ((*name).to_owned(), url.clone())),
+        );
+        run::migrate(&Config::read(&source)?).await?;
     }
     let child = Group::spawn(&options.command, &addresses)?;
     child.wait(requests).await

@@ -68,6 +68,18 @@ impl Services {
         Ok(self.redis.insert(started))
     }
 
+    /// Ends only when one of the servers does, and says why.
+    pub async fn end(&mut self) -> anyhow::Error {
+        let Self {
+            postgres, redis, ..
+        } = self;
+        tokio::select! {
+            Some(error) = ends(postgres.as_mut().map(Postgres::ends)) => error,
+            Some(error) = ends(redis.as_mut().map(Redis::ends)) => error,
+            else => std::future::pending().await,
+        }
+    }
+
     /// Stops what runs and keeps its data.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(mut redis) = self.redis.take() {
@@ -93,5 +105,12 @@ impl Services {
             sleep(Duration::from_millis(50)).await;
         }
         self.place.clear()
+    }
+}
+
+async fn ends(server: Option<impl Future<Output = anyhow::Error>>) -> Option<anyhow::Error> {
+    match server {
+        Some(server) => Some(server.await),
+        None => None,
     }
 }

@@ -1,0 +1,391 @@
+//! `holdfast doctor`: looks at the settings and at everything they point to, and says in words what is wrong.
+
+use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+use shared::config::Config;
+use sqlx::{Connection as _, PgConnection};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::{run, settings};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+/// As the server counts its versions.
+const OLDEST_POSTGRES: i32 = 150_000;
+const OLDEST_REDIS: u32 = 7;
+
+/// One thing that was looked at.
+#[derive(Debug, PartialEq, Eq)]
+enum Finding {
+    Fine(String),
+    /// It works, and somebody should know. What, and what to do.
+    Doubtful(String, String),
+    /// It will not work. What, and what to do.
+    Wrong(String, String),
+}
+use Finding::{Doubtful, Fine, Wrong};
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fine(what) => write!(f, "fine      {what}"),
+            Doubtful(what, advice) => write!(f, "doubtful  {what}\n          {advice}"),
+            Wrong(what, advice) => write!(f, "WRONG     {what}\n          {advice}"),
+        }
+    }
+}
+
+/// Fails when something is wrong.
+pub async fn doctor() -> anyhow::Result<ExitCode> {
+    let findings = match Config::read(&settings::source()?) {
+        Ok(config) => examine(&config).await,
+        Err(bad) => {
+            let advice = "docs/operations.md lists every setting";
+            bad.0
+                .into_iter()
+                .map(|what| Wrong(what, advice.into()))
+                .collect()
+        }
+    };
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let wrong = findings
+        .iter()
+        .filter(|finding| matches!(finding, Wrong(..)))
+        .count();
+    println!(
+        "{}",
+        if wrong == 0 {
+            "Nothing is wrong.".to_owned()
+        } else {
+            format!("{wrong} wrong.")
+        }
+    );
+    Ok(if wrong == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn examine(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![Fine("the settings are valid".into())];
+    findings.extend(postgres(config).await);
+    findings.extend(redis(config).await);
+    findings.push(mail(config).await);
+    findings
+}
+
+async fn postgres(config: &Config) -> Vec<Finding> {
+    let mut connection = match timeout(
+        PATIENCE,
+        PgConnection::connect(config.database.url.expose_secret()),
+    )
+    .await
+    {
+        Ok(Ok(connection)) => connection,
+        failed => {
+            let why = failed.map_or_else(
+                |_| format!("no answer within {PATIENCE:?}"),
+                |result| reason(result.err()),
+            );
+            let advice = "Is the server running, and are host, port, user and password in DATABASE_URL right?";
+            return vec![Wrong(
+                format!("Postgres cannot be reached: {why}"),
+                advice.into(),
+            )];
+        }
+    };
+    let mut findings = match facts(&mut connection).await {
+        Ok(facts) => facts.judge(),
+        Err(error) => vec![Wrong(
+            format!("Postgres does not answer a simple question: {error}"),
+            "Its log says more.".into(),
+        )],
+    };
+    findings.push(match run::missing_migrations(config).await {
+        Ok(0) => Fine("the database has the current schema".into()),
+        Ok(missing) => Wrong(
+            format!("the database lacks {missing} migrations"),
+            "Run `holdfast migrate`.".into(),
+        ),
+        Err(error) => Wrong(
+            format!("the schema cannot be judged: {error:#}"),
+            "Run `holdfast migrate`.".into(),
+        ),
+    });
+    findings
+}
+
+fn reason(error: Option<sqlx::Error>) -> String {
+    error.map(|error| error.to_string()).unwrap_or_default()
+}
+
+/// What Postgres tells about itself.
+#[derive(sqlx::FromRow)]
+struct PostgresFacts {
+    number: i32,
+    version: String,
+    /// Extensions that are there to be used.
+    extensions: Vec<String>,
+    can_create: bool,
+    recovering: bool,
+}
+
+async fn facts(connection: &mut PgConnection) -> sqlx::Result<PostgresFacts> {
+    sqlx::query_as(
+        "select current_setting('server_version_num')::int as number,
+                current_setting('server_version') as version,
+                array(select name::text from pg_available_extensions
+                      where name in ('hstore', 'pgcrypto')) as extensions,
+                has_database_privilege(current_database(), 'create') as can_create,
+                pg_is_in_recovery() as recovering",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+impl PostgresFacts {
+    fn judge(&self) -> Vec<Finding> {
+        let mut findings = vec![if self.number >= OLDEST_POSTGRES {
+            Fine(format!("Postgres {} answers", self.version))
+        } else {
+            Wrong(
+                format!("Postgres is {}", self.version),
+                "Version 15 or newer is needed.".into(),
+            )
+        }];
+        for needed in ["hstore", "pgcrypto"] {
+            if !self.extensions.iter().any(|extension| extension == needed) {
+                findings.push(Wrong(
+                    format!("Postgres has no extension {needed}"),
+                    "Install the package of its additional modules (postgresql-contrib).".into(),
+                ));
+            }
+        }
+        if !self.can_create {
+            findings.push(Wrong(
+                "the user of DATABASE_URL may not create a schema".into(),
+                "Make it the owner of the database: alter database … owner to …".into(),
+            ));
+        }
+        if self.recovering {
+            findings.push(Wrong(
+                "Postgres is a read-only replica".into(),
+                "Let DATABASE_URL point to the primary.".into(),
+            ));
+        }
+        findings
+    }
+}
+
+async fn redis(config: &Config) -> Vec<Finding> {
+    match timeout(PATIENCE, redis_info(config.redis.url.expose_secret())).await {
+        Ok(Ok(info)) => judge_redis(&info),
+        failed => {
+            let why = failed.map_or_else(
+                |_| format!("no answer within {PATIENCE:?}"),
+                |result| {
+                    result
+                        .err()
+                        .map(|error| error.to_string())
+                        .unwrap_or_default()
+                },
+            );
+            let advice =
+                "Is the server running, and are host, port and password in REDIS_URL right?";
+            vec![Wrong(
+                format!("Redis cannot be reached: {why}"),
+                advice.into(),
+            )]
+        }
+    }
+}
+
+async fn redis_info(url: &str) -> redis::RedisResult<redis::InfoDict> {
+    let mut connection = redis::Client::open(url)?
+        .get_multiplexed_async_connection()
+        .await?;
+    redis::cmd("INFO").query_async(&mut connection).await
+}
+
+fn judge_redis(info: &redis::InfoDict) -> Vec<Finding> {
+    let text = |name: &str| info.get::<String>(name).unwrap_or_default();
+    let version = text("redis_version");
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    let mut findings = vec![if major.is_some_and(|major| major >= OLDEST_REDIS) {
+        Fine(format!("Redis {version} answers"))
+    } else {
+        Wrong(
+            format!("Redis is {version}"),
+            "Version 7 or newer is needed.".into(),
+        )
+    }];
+    if text("aof_enabled") != "1" {
+        findings.push(Doubtful(
+            "Redis keeps no append-only file, so a restart of it forgets every hold".into(),
+            "Set `appendonly yes`, with `appendfsync everysec`.".into(),
+        ));
+    }
+    let policy = text("maxmemory_policy");
+    if policy != "noeviction" {
+        findings.push(Wrong(
+            format!("Redis may drop keys when its memory is full (maxmemory-policy {policy})"),
+            "Set `maxmemory-policy noeviction`: a dropped hold is a place sold twice.".into(),
+        ));
+    }
+    if text("role") != "master" {
+        findings.push(Wrong(
+            "Redis is a read-only replica".into(),
+            "Let REDIS_URL point to the primary.".into(),
+        ));
+    }
+    findings
+}
+
+async fn mail(config: &Config) -> Finding {
+    let Some(url) = &config.mail.smtp_url else {
+        let folder = config.mail.folder.display();
+        return Doubtful(
+            format!("no mail server is set; mails become files in {folder}"),
+            "Set HOLDFAST_MAIL_SMTP_URL to send them.".into(),
+        );
+    };
+    match timeout(PATIENCE, greeting(url.expose_secret())).await {
+        Ok(Ok(host)) => Fine(format!("the mail server {host} answers")),
+        failed => {
+            let why = failed.map_or_else(
+                |_| format!("no answer within {PATIENCE:?}"),
+                |result| {
+                    result
+                        .err()
+                        .map(|error| format!("{error:#}"))
+                        .unwrap_or_default()
+                },
+            );
+            Wrong(
+                format!("the mail server cannot be reached: {why}"),
+                "See HOLDFAST_MAIL_SMTP_URL.".into(),
+            )
+        }
+    }
+}
+
+/// Connects, and waits for the server's first word where that is not encrypted.
+async fn greeting(url: &str) -> anyhow::Result<String> {
+    let (host, port, encrypted) = mail_server(url)?;
+    let stream = TcpStream::connect((host.as_str(), port)).await;
+    let stream = stream.with_context(|| format!("nothing listens on {host}:{port}"))?;
+    if !encrypted {
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await?;
+        anyhow::ensure!(
+            line.starts_with("220"),
+            "{host}:{port} does not greet as a mail server does"
+        );
+    }
+    Ok(format!("{host}:{port}"))
+}
+
+/// Host, port, and whether the connection is encrypted from its first byte.
+fn mail_server(url: &str) -> anyhow::Result<(String, u16, bool)> {
+    // What cannot be read may hold a password, so it is not repeated.
+    let url = url::Url::parse(url)
+        .ok()
+        .context("its address cannot be read")?;
+    let encrypted = match url.scheme() {
+        "smtp" => false,
+        "smtps" => true,
+        _ => anyhow::bail!("its address begins neither with smtp:// nor with smtps://"),
+    };
+    let host = url.host_str().context("its address has no host")?;
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let usual = if encrypted { 465 } else { 587 };
+    Ok((host, url.port().unwrap_or(usual), encrypted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(findings: &[Finding]) -> Vec<&str> {
+        let wrong = findings.iter().filter_map(|finding| match finding {
+            Wrong(what, _) => Some(what.as_str()),
+            _ => None,
+        });
+        wrong.collect()
+    }
+
+    #[test]
+    fn postgres_is_judged_by_age_extensions_rights_and_role() {
+        let good = PostgresFacts {
+            number: 150_018,
+            version: "15.18".into(),
+            extensions: vec!["hstore".into(), "pgcrypto".into()],
+            can_create: true,
+            recovering: false,
+        };
+        assert_eq!(good.judge(), [Fine("Postgres 15.18 answers".into())]);
+        let bad = PostgresFacts {
+            number: 140_005,
+            version: "14.5".into(),
+            extensions: vec!["hstore".into()],
+            can_create: false,
+            recovering: true,
+        };
+        assert_eq!(
+            wrong(&bad.judge()),
+            [
+                "Postgres is 14.5",
+                "Postgres has no extension pgcrypto",
+                "the user of DATABASE_URL may not create a schema",
+                "Postgres is a read-only replica",
+            ]
+        );
+    }
+
+    #[test]
+    fn redis_is_judged_by_age_persistence_eviction_and_role() {
+        let good = "redis_version:7.0.15\r\naof_enabled:1\r\nmaxmemory_policy:noeviction\r\nrole:master\r\n";
+        assert_eq!(
+            judge_redis(&redis::InfoDict::new(good)),
+            [Fine("Redis 7.0.15 answers".into())]
+        );
+        let bad = "redis_version:6.2.1\r\naof_enabled:0\r\nmaxmemory_policy:allkeys-lru\r\nrole:slave\r\n";
+        let findings = judge_redis(&redis::InfoDict::new(bad));
+        assert_eq!(wrong(&findings).len(), 3);
+        assert!(
+            findings
+                .iter()
+                .any(|finding| matches!(finding, Doubtful(..)))
+        );
+    }
+
+    #[test]
+    fn a_mail_server_is_read_from_its_address_and_a_bad_address_is_not_repeated() {
+        let read = |url| mail_server(url).expect("readable");
+        assert_eq!(
+            read("smtp://u:p%40w@mail.example:25?tls=none"),
+            ("mail.example".into(), 25, false)
+        );
+        assert_eq!(
+            read("smtp://mail.example"),
+            ("mail.example".into(), 587, false)
+        );
+        assert_eq!(read("smtps://[::1]"), ("::1".into(), 465, true));
+        let message = format!("{:#}", mail_server("hunter2").expect_err("no address"));
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
