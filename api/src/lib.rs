@@ -1,1 +1,59 @@
+//! The HTTP interface: one file per module, routes and wire types, and no SQL.
+//!
+//! A handler authorises, acts through a verb of `shared`, and answers. What every route shares is in
+//! [`http`]; what the operator asks for is in [`ops`].
 
+pub mod http;
+pub mod ops;
+mod venues;
+
+use std::sync::Arc;
+
+use poem::listener::TcpAcceptor;
+use poem::{Endpoint, EndpointExt as _, Route, Server};
+use poem_openapi::OpenApiService;
+use shared::App;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::limits::Limiter;
+use crate::http::{aliases, body, cors, envelope, errors, etag, observe};
+
+/// Where the operations of the current version live; `/api` leads there too.
+pub(crate) const PREFIX: &str = "/api/v1";
+
+type Api = venues::Venues;
+
+pub(crate) fn service() -> OpenApiService<Api, ()> {
+    OpenApiService::new(venues::Venues, "Holdfast", env!("CARGO_PKG_VERSION"))
+}
+
+/// Serves until told to stop, then finishes what it has begun.
+pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let drain = app.config.http.drain.0;
+    let endpoint = endpoint(app, stop.clone());
+    Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
+        .run_with_graceful_shutdown(endpoint, stop.cancelled_owned(), Some(drain))
+        .await?;
+    Ok(())
+}
+
+/// The whole interface. What is wrapped last is asked first.
+pub fn endpoint(app: App, stop: CancellationToken) -> impl Endpoint + 'static {
+    let limiter = Arc::new(Limiter::new(app.redis.clone(), &app.config.limits));
+    let body_limit = app.config.http.body_limit;
+    let cors = cors::Cors::new(&app.config.http.cors_origins);
+    Route::new()
+        .nest(PREFIX, service())
+        .nest("/", ops::routes(&app.config.http, stop))
+        .around(move |next, request| body::limit(next, request, body_limit))
+        .around(aliases::rewrite)
+        .around(etag::not_modified)
+        .around(errors::render)
+        .around(envelope::wrap)
+        .with(poem::middleware::Compression::new())
+        .around(move |next, request| cors::answer(next, request, cors.clone()))
+        .around(observe::observe)
+        .data(limiter)
+        .data(app)
+}

@@ -1,12 +1,13 @@
 //! What a running process has in its hands: configuration, clock, Postgres, Redis.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::ExposeSecret as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres};
 
 use crate::access::{Actor, Scope};
 use crate::clock::Clock;
@@ -44,8 +45,8 @@ impl App {
     }
 
     /// A connection for reading.
-    pub async fn read(&self) -> Result<PoolConnection<Postgres>> {
-        Ok(self.db.acquire().await?)
+    pub async fn read(&self) -> Result<Reader> {
+        Ok(Reader(self.db.acquire().await?))
     }
 
     /// For the job engine and for looking at the machinery; business goes through [`App::begin`].
@@ -87,6 +88,23 @@ fn pool(config: &config::Database) -> anyhow::Result<PgPool> {
         .connect_lazy_with(options))
 }
 
+/// A connection to read with; goes back to the others when dropped.
+pub struct Reader(PoolConnection<Postgres>);
+
+impl Deref for Reader {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}
+
 /// Redis by one multiplexed connection that comes back by itself, and our part of its key space.
 #[derive(Clone)]
 pub struct Redis {
@@ -121,6 +139,14 @@ impl Redis {
     #[must_use]
     pub fn client(&self) -> &redis::Client {
         &self.client
+    }
+
+    pub async fn ping(&self) -> Result<()> {
+        let mut connection = self.connection();
+        redis::cmd("PING")
+            .query_async::<()>(&mut connection)
+            .await?;
+        Ok(())
     }
 
     #[must_use]

@@ -1,0 +1,140 @@
+//! What an operation answers: a thing with its version, a thing just made, or a failure.
+
+use poem::IntoResponse;
+use poem_openapi::payload::Json;
+use poem_openapi::registry::{MetaResponses, Registry};
+use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
+use poem_openapi::{ApiResponse, Object};
+use shared::error::Error;
+
+/// What every handler returns.
+pub type Reply<T> = Result<T, Failure>;
+
+/// A failure on its way to the one place that renders failures.
+#[derive(Debug)]
+pub struct Failure(pub Error);
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<Failure> for poem::Error {
+    fn from(failure: Failure) -> Self {
+        let status = super::errors::status_of(failure.0.code());
+        Self::new(failure.0, status)
+    }
+}
+
+/// Which failures an operation knows is said by its `Errors:` line and put into the document there.
+impl ApiResponse for Failure {
+    fn meta() -> MetaResponses {
+        MetaResponses {
+            responses: Vec::new(),
+        }
+    }
+
+    fn register(registry: &mut Registry) {
+        ErrorBody::register(registry);
+    }
+}
+
+/// The body of every failure.
+#[derive(Debug, Object)]
+pub struct ErrorBody {
+    pub error: ErrorContent,
+}
+
+#[derive(Debug, Object)]
+pub struct ErrorContent {
+    /// Stable; programs act on it.
+    pub code: String,
+    /// For a person.
+    pub message: String,
+    /// What a program needs to act on it.
+    pub details: serde_json::Value,
+    pub timestamp: chrono::DateTime<chrono::Utc>,
+    /// Quote it when you ask for help.
+    pub request_id: String,
+}
+
+/// Something that clients change by version.
+pub trait Versioned {
+    fn version(&self) -> i64;
+}
+
+fn etag<T: Versioned>(thing: &T) -> String {
+    format!("\"{}\"", thing.version())
+}
+
+/// A thing and, as `ETag`, its version.
+#[derive(ApiResponse)]
+pub enum Found<T: Type + ParseFromJSON + ToJSON> {
+    #[oai(status = 200)]
+    Found(
+        Json<T>,
+        /// The version, for `If-Match` and `If-None-Match`.
+        #[oai(header = "ETag")]
+        String,
+    ),
+}
+
+impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
+    pub fn new(thing: T) -> Self {
+        let etag = etag(&thing);
+        Self::Found(Json(thing), etag)
+    }
+}
+
+/// A thing that was just made.
+#[derive(ApiResponse)]
+pub enum Created<T: Type + ParseFromJSON + ToJSON> {
+    #[oai(status = 201)]
+    Created(
+        Json<T>,
+        /// Where it is from now on.
+        #[oai(header = "Location")]
+        String,
+        /// Its version.
+        #[oai(header = "ETag")]
+        String,
+    ),
+}
+
+impl<T: Type + ParseFromJSON + ToJSON + Versioned> Created<T> {
+    /// `path` is the canonical one, without the prefix.
+    pub fn at(path: &str, thing: T) -> Self {
+        let etag = etag(&thing);
+        Self::Created(Json(thing), format!("{}{path}", crate::PREFIX), etag)
+    }
+}
+
+/// It is gone.
+#[derive(ApiResponse)]
+pub enum Gone {
+    #[oai(status = 204)]
+    Gone,
+}
+
+/// An answer that may have been given before, see [`super::once`].
+pub struct Once<R> {
+    pub(super) response: poem::Response,
+    pub(super) answers_like: std::marker::PhantomData<R>,
+}
+
+impl<R: Send> IntoResponse for Once<R> {
+    fn into_response(self) -> poem::Response {
+        self.response
+    }
+}
+
+impl<R: ApiResponse> ApiResponse for Once<R> {
+    fn meta() -> MetaResponses {
+        R::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        R::register(registry);
+    }
+}

@@ -1,0 +1,293 @@
+//! Reads a JSON body and checks it against its own schema in the document, so that every bad field is named.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, RwLock};
+
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{ValidationError, Validator};
+use poem::http::header;
+use poem::{Endpoint, Request, RequestBody, Response};
+use poem_openapi::payload::{Json, ParsePayload, Payload};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::types::ParseFromJSON;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use shared::error::{Code, Fault, Invalid, Result};
+
+use super::answer::Failure;
+use super::document;
+
+/// A request that cannot be read as what it says it is.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("The body is no JSON: {0}.")]
+    NoJson(serde_json::Error),
+    #[error("Send the body as `application/json`.")]
+    NotJsonType,
+    #[error("The body is larger than {limit} bytes.")]
+    TooLarge { limit: usize },
+    #[error("The body ended before it was complete.")]
+    CutOff,
+}
+
+impl Fault for BodyError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NoJson(_) | Self::CutOff => Code::MalformedRequest,
+            Self::NotJsonType => Code::UnsupportedMediaType,
+            Self::TooLarge { .. } => Code::PayloadTooLarge,
+        }
+    }
+}
+
+/// What can be told apart from another request's content.
+pub trait Digested {
+    fn digest(&self) -> [u8; 32];
+}
+
+/// A JSON body, checked.
+pub struct Body<T> {
+    pub content: T,
+    digest: [u8; 32],
+}
+
+impl<T> Digested for Body<T> {
+    fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+}
+
+impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for Body<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest {
+            description: None,
+            content: vec![MetaMediaType {
+                content_type: <Json<T> as Payload>::CONTENT_TYPE,
+                schema: T::schema_ref(),
+            }],
+            required: <Json<T> as ParsePayload>::IS_REQUIRED,
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        Ok(read(request, body).await.map_err(Failure)?)
+    }
+}
+
+async fn read<T: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Result<Body<T>> {
+    if !request
+        .content_type()
+        .is_some_and(<Json<T> as Payload>::check_content_type)
+    {
+        return Err(BodyError::NotJsonType.into());
+    }
+    let bytes = body.take().map_err(|_| BodyError::CutOff)?;
+    let bytes = bytes.into_bytes().await.map_err(|_| BodyError::CutOff)?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(BodyError::NoJson)?;
+    check(&T::name(), &value)?;
+    refuse_nul(&value, "")?;
+    let content = T::parse_from_json(Some(value))
+        .map_err(|error| Invalid::field("body", error.into_message()))?;
+    Ok(Body {
+        content,
+        digest: Sha256::digest(&bytes).into(),
+    })
+}
+
+/// Every violation of the schema, each by the name of its field.
+fn check(schema: &str, value: &Value) -> Result<()> {
+    let validator = validator(schema);
+    if validator.is_valid(value) {
+        return Ok(());
+    }
+    let mut invalid = Invalid::default();
+    for violation in validator.iter_errors(value) {
+        tell(&violation, &mut invalid);
+    }
+    invalid.check()
+}
+
+/// Postgres keeps no NUL in a text.
+fn refuse_nul(value: &Value, place: &str) -> Result<()> {
+    match value {
+        Value::String(text) if text.contains('\0') => {
+            Err(Invalid::field(place, "must not contain the character NUL").into())
+        }
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(at, item)| refuse_nul(item, &format!("{place}[{at}]"))),
+        Value::Object(fields) => fields
+            .iter()
+            .try_for_each(|(name, value)| refuse_nul(value, &join(place, name))),
+        _ => Ok(()),
+    }
+}
+
+/// Compiled once per schema.
+fn validator(schema: &str) -> Arc<Validator> {
+    static COMPILED: LazyLock<RwLock<HashMap<String, Arc<Validator>>>> =
+        LazyLock::new(RwLock::default);
+    let known = COMPILED
+        .read()
+        .expect("nobody panics while writing")
+        .get(schema)
+        .cloned();
+    known.unwrap_or_else(|| {
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&document::json_schema(schema))
+            .expect("a test compiles every schema of the document");
+        let validator = Arc::new(validator);
+        let mut compiled = COMPILED.write().expect("nobody panics while writing");
+        compiled.insert(schema.to_owned(), validator.clone());
+        validator
+    })
+}
+
+/// What is wrong with one value, if anything.
+pub(super) fn first_violation(schema: &Value, value: &Value) -> Option<String> {
+    let validator = jsonschema::options()
+        .should_validate_formats(true)
+        .build(schema)
+        .ok()?;
+    let violation = validator.iter_errors(value).next()?;
+    Some(expectation(violation.kind()).unwrap_or_else(|| violation.masked().to_string()))
+}
+
+fn tell(violation: &ValidationError<'_>, invalid: &mut Invalid) {
+    let place = dotted(violation.instance_path().as_str());
+    match violation.kind() {
+        ValidationErrorKind::Required { property } => {
+            invalid.push(
+                join(&place, property.as_str().unwrap_or_default()),
+                "is missing",
+            );
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            for field in unexpected {
+                invalid.push(join(&place, field), "is not a field of this request");
+            }
+        }
+        kind => {
+            let place = if place.is_empty() {
+                "body".to_owned()
+            } else {
+                place
+            };
+            invalid.push(
+                place,
+                expectation(kind).unwrap_or_else(|| violation.masked().to_string()),
+            );
+        }
+    }
+}
+
+/// What was expected instead, in words.
+fn expectation(kind: &ValidationErrorKind) -> Option<String> {
+    Some(match kind {
+        ValidationErrorKind::Type {
+            kind: TypeKind::Single(kind),
+        } => format!("must be of type {kind}"),
+        ValidationErrorKind::Type {
+            kind: TypeKind::Multiple(kinds),
+        } => {
+            let kinds: Vec<String> = kinds.iter().map(|kind| kind.to_string()).collect();
+            format!("must be of type {}", kinds.join(" or "))
+        }
+        ValidationErrorKind::MinLength { limit: 1 } => "must not be empty".into(),
+        ValidationErrorKind::MinLength { limit } => {
+            format!("must have at least {limit} characters")
+        }
+        ValidationErrorKind::MaxLength { limit } => format!("must have at most {limit} characters"),
+        ValidationErrorKind::Minimum { limit } => format!("must be at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("must be at most {limit}"),
+        ValidationErrorKind::Pattern { pattern } if pattern == r"\S" => "must not be blank".into(),
+        ValidationErrorKind::Pattern { pattern } => format!("must match {pattern}"),
+        ValidationErrorKind::Enum { options } => format!("must be one of {options}"),
+        ValidationErrorKind::Format { format } => format!("must be a valid {format}"),
+        _ => return None,
+    })
+}
+
+/// `/attendees/0/email` as people write it: `attendees[0].email`.
+fn dotted(pointer: &str) -> String {
+    pointer
+        .split('/')
+        .skip(1)
+        .fold(String::new(), |place, part| {
+            if part.bytes().all(|byte| byte.is_ascii_digit()) {
+                format!("{place}[{part}]")
+            } else {
+                join(&place, &part.replace("~1", "/").replace("~0", "~"))
+            }
+        })
+}
+
+fn join(place: &str, field: &str) -> String {
+    if place.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{place}.{field}")
+    }
+}
+
+/// Refuses a body over the limit, whether its length was declared or not.
+pub async fn limit<E: Endpoint>(
+    next: Arc<E>,
+    mut request: Request,
+    limit: usize,
+) -> poem::Result<Response>
+where
+    E::Output: poem::IntoResponse,
+{
+    let too_large = || Failure::from(BodyError::TooLarge { limit });
+    let declared = request
+        .header(header::CONTENT_LENGTH.as_str())
+        .and_then(|length| length.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > limit) {
+        return Err(too_large().into());
+    }
+    let has_body = declared.is_some_and(|length| length > 0)
+        || request.headers().contains_key(header::TRANSFER_ENCODING);
+    if has_body {
+        let bytes =
+            request
+                .take_body()
+                .into_bytes_limit(limit)
+                .await
+                .map_err(|error| match error {
+                    poem::error::ReadBodyError::PayloadTooLarge => too_large(),
+                    _ => BodyError::CutOff.into(),
+                })?;
+        request.set_body(bytes);
+    }
+    next.call(request)
+        .await
+        .map(poem::IntoResponse::into_response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_written_as_people_write_them() {
+        assert_eq!(dotted("/attendees/0/email"), "attendees[0].email");
+        assert_eq!(dotted(""), "");
+        assert_eq!(dotted("/a~1b"), "a/b");
+    }
+}

@@ -1,0 +1,407 @@
+//! The OpenAPI document: what the code says of itself, completed by what holds for all operations.
+//!
+//! An operation names the failures of its own in the last line of its description, `Errors: CODE, …`. Here
+//! they become responses, next to those that any operation of its kind can answer. The same document checks
+//! request bodies and parameters, so it cannot promise what the server does not keep.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use poem::Request;
+use poem::http::Uri;
+use serde_json::{Map, Value, json};
+use shared::error::Code;
+
+use super::errors::status_of;
+use crate::{PREFIX, ops, service};
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
+
+/// The document as it is served and kept in the repository.
+#[must_use]
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+fn build() -> Value {
+    let mut document = parse(&service().spec());
+    prefix_paths(&mut document);
+    join(&mut document, parse(&ops::service().spec()));
+    document["info"] = json!({
+        "title": "Holdfast",
+        "description": include_str!("../../description.md"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "license": {"name": "Apache-2.0"},
+    });
+    document["servers"] = json!([{"url": "/"}]);
+    close_requests(&mut document);
+    say_null(&mut document);
+    for_each_operation(&mut document, complete);
+    document
+}
+
+fn parse(spec: &str) -> Value {
+    serde_json::from_str(spec).expect("poem-openapi writes JSON")
+}
+
+fn prefix_paths(document: &mut Value) {
+    let paths = std::mem::take(&mut document["paths"]);
+    let Value::Object(paths) = paths else { return };
+    document["paths"] = paths
+        .into_iter()
+        .map(|(path, item)| (format!("{PREFIX}{path}"), item))
+        .collect::<Map<_, _>>()
+        .into();
+}
+
+/// Adds the paths and components of another document.
+fn join(document: &mut Value, other: Value) {
+    match (document, other) {
+        (Value::Object(document), Value::Object(other)) => {
+            for (key, value) in other {
+                join(document.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (document @ Value::Null, other) => *document = other,
+        _ => {}
+    }
+}
+
+fn for_each_operation(document: &mut Value, change: impl Fn(&str, &str, &mut Value)) {
+    let Some(paths) = document["paths"].as_object_mut() else {
+        return;
+    };
+    for (path, item) in paths {
+        for method in METHODS {
+            if let Some(operation) = item.get_mut(method) {
+                change(method, path, operation);
+            }
+        }
+    }
+}
+
+/// Request bodies take no field that is not theirs.
+fn close_requests(document: &mut Value) {
+    let mut open: Vec<String> = Vec::new();
+    for item in document["paths"]
+        .as_object()
+        .into_iter()
+        .flat_map(|paths| paths.values())
+    {
+        for operation in METHODS.iter().filter_map(|method| item.get(method)) {
+            open.extend(references(&operation["requestBody"]));
+        }
+    }
+    let mut closed = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if closed.insert(name.clone()) {
+            let schema = &mut document["components"]["schemas"][&name];
+            schema["additionalProperties"] = json!(false);
+            open.extend(references(schema));
+        }
+    }
+}
+
+fn references(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(key, value)| match value.as_str() {
+                Some(path) if key == "$ref" => {
+                    vec![path.trim_start_matches("#/components/schemas/").to_owned()]
+                }
+                _ => references(value),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A field that may be left out may be null as well. In a change, null means something of its own and the
+/// field's type says so.
+fn say_null(document: &mut Value) {
+    let Some(schemas) = document["components"]["schemas"].as_object_mut() else {
+        return;
+    };
+    for (_, schema) in schemas
+        .iter_mut()
+        .filter(|(name, _)| !name.ends_with("Change"))
+    {
+        let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
+        let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        for (name, property) in properties {
+            let given =
+                required.iter().any(|field| field == name) || property.get("default").is_some();
+            if given {
+                continue;
+            }
+            if let Some(reference) = property.get("$ref").cloned() {
+                *property = json!({"allOf": [{"$ref": reference}]});
+            }
+            property["nullable"] = json!(true);
+        }
+    }
+}
+
+/// Adds the headers and failures that an operation of this kind has.
+fn complete(method: &str, path: &str, operation: &mut Value) {
+    let own = take_errors(operation, path);
+    let has_body = operation.get("requestBody").is_some();
+    let guarded = operation
+        .get("security")
+        .and_then(Value::as_array)
+        .is_some_and(|list| !list.is_empty());
+    if !guarded {
+        operation["security"] = json!([]);
+    }
+    if !path.starts_with("/api") && !path.starts_with("/internal") {
+        return;
+    }
+    let creates = method == "post" && operation["responses"].get("201").is_some();
+    if creates {
+        add_header(
+            operation,
+            "Idempotency-Key",
+            "The same key makes a repeated request the same request.",
+        );
+    }
+    if own.contains(&Code::ConcurrentUpdate) {
+        add_header(
+            operation,
+            "If-Match",
+            "The ETag of the version you have seen, or `*` for any.",
+        );
+    }
+    if method == "get" && has_header(operation, "ETag") {
+        add_header(
+            operation,
+            "If-None-Match",
+            "The ETag you have; 304 if it is still so.",
+        );
+        operation["responses"]["304"] = json!({"description": "You have it already."});
+    }
+    let mut codes = own;
+    codes.extend([Code::RateLimited, Code::Internal, Code::Unavailable]);
+    if has_body || operation.get("parameters").is_some() {
+        codes.push(Code::ValidationFailed);
+    }
+    if has_body {
+        codes.extend([
+            Code::MalformedRequest,
+            Code::PayloadTooLarge,
+            Code::UnsupportedMediaType,
+        ]);
+    }
+    // Credentials that are given must be good, on open operations too.
+    codes.push(Code::Unauthenticated);
+    if guarded {
+        codes.push(Code::Forbidden);
+    }
+    if creates {
+        codes.extend([Code::IdempotencyInFlight, Code::IdempotencyKeyReused]);
+    }
+    for code in codes {
+        add_error(operation, code);
+    }
+}
+
+/// The codes of the `Errors:` line, which is taken out of the description.
+fn take_errors(operation: &mut Value, path: &str) -> Vec<Code> {
+    let description = operation["description"].as_str().unwrap_or_default();
+    let (text, codes) = description
+        .split_once("Errors:")
+        .unwrap_or((description, ""));
+    let codes = codes
+        .split(',')
+        .map(str::trim)
+        .filter(|code| !code.is_empty());
+    let codes = codes.map(|name| {
+        let known = Code::ALL
+            .iter()
+            .find(|code| code.as_str() == name.trim_matches('`'));
+        *known.unwrap_or_else(|| panic!("{path} names the unknown error {name}"))
+    });
+    let codes = codes.collect();
+    operation["description"] = json!(text.trim());
+    codes
+}
+
+fn add_header(operation: &mut Value, name: &str, description: &str) {
+    let parameter = json!({
+        "name": name, "in": "header", "required": false, "description": description,
+        "schema": {"type": "string", "maxLength": 255},
+    });
+    match operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut)
+    {
+        Some(parameters) => parameters.push(parameter),
+        None => operation["parameters"] = json!([parameter]),
+    }
+}
+
+fn has_header(operation: &Value, name: &str) -> bool {
+    operation
+        .pointer(&format!("/responses/200/headers/{name}"))
+        .is_some()
+}
+
+fn add_error(operation: &mut Value, code: Code) {
+    let status = status_of(code).as_u16().to_string();
+    let line = format!("`{code}`: {}", code.meaning());
+    let responses = &mut operation["responses"];
+    match responses.get_mut(&status) {
+        Some(response) => {
+            let others = response["description"].as_str().unwrap_or_default();
+            response["description"] = json!(format!("{others}\n\n{line}"));
+            if let Some(codes) = response["x-codes"].as_array_mut() {
+                codes.push(json!(code.as_str()));
+            }
+        }
+        None => {
+            responses[&status] = json!({
+                "description": line,
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}},
+                "x-codes": [code.as_str()],
+            });
+        }
+    }
+}
+
+/// The methods that a path knows, for `Allow`.
+#[must_use]
+pub fn methods_of(path: &str) -> Vec<String> {
+    let Some(item) = item_at(path) else {
+        return Vec::new();
+    };
+    METHODS
+        .iter()
+        .filter(|method| item.get(**method).is_some())
+        .map(|method| method.to_uppercase())
+        .collect()
+}
+
+fn item_at(path: &str) -> Option<&'static Value> {
+    let paths = DOCUMENT["paths"].as_object()?;
+    paths
+        .iter()
+        .find(|(template, _)| values_in(template, path).is_some())
+        .map(|(_, item)| item)
+}
+
+/// The parts of `path` that stand where `template` has a name.
+fn values_in<'a>(template: &'a str, path: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
+    let (shape, parts): (Vec<_>, Vec<_>) =
+        (template.split('/').collect(), path.split('/').collect());
+    if shape.len() != parts.len() {
+        return None;
+    }
+    let mut values = Vec::new();
+    for (shape, part) in shape.into_iter().zip(parts) {
+        match shape
+            .strip_prefix('{')
+            .and_then(|name| name.strip_suffix('}'))
+        {
+            Some(name) => values.push((name, part)),
+            None if shape == part => {}
+            None => return None,
+        }
+    }
+    Some(values)
+}
+
+/// Every parameter of the path and the query that is not as its operation describes it.
+#[must_use]
+pub fn bad_parameters(method: &str, path: &str, query: &str) -> Vec<(String, String)> {
+    let Some(operation) = item_at(path).and_then(|item| item.get(method.to_lowercase())) else {
+        return Vec::new();
+    };
+    let template = DOCUMENT["paths"].as_object().into_iter().flatten();
+    let in_path = template
+        .filter_map(|(template, _)| values_in(template, path))
+        .next()
+        .unwrap_or_default();
+    let in_path = in_path
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let query: Vec<(String, String)> = pairs_of(query);
+    let given: Vec<(String, String)> = in_path.chain(query).collect();
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    parameters
+        .filter_map(|parameter| bad_parameter(parameter, &given))
+        .collect()
+}
+
+fn pairs_of(query: &str) -> Vec<(String, String)> {
+    let uri = format!("http://any/?{query}").parse::<Uri>();
+    let request = uri.map(|uri| Request::builder().uri(uri).finish());
+    request
+        .ok()
+        .and_then(|request| request.params().ok())
+        .unwrap_or_default()
+}
+
+fn bad_parameter(parameter: &Value, given: &[(String, String)]) -> Option<(String, String)> {
+    let name = parameter["name"].as_str()?;
+    let text = given
+        .iter()
+        .find(|(given, _)| given == name)
+        .map(|(_, text)| text);
+    let Some(text) = text else {
+        let missing = parameter["required"] == json!(true) && parameter["in"] != "header";
+        return missing.then(|| (name.to_owned(), "is missing".to_owned()));
+    };
+    let schema = &parameter["schema"];
+    let value = match schema["type"].as_str() {
+        Some("integer" | "number" | "boolean") => serde_json::from_str(text).unwrap_or(json!(text)),
+        _ => json!(text),
+    };
+    let message = super::body::first_violation(&rooted(schema.clone()), &value)?;
+    Some((name.to_owned(), message))
+}
+
+/// A schema of the document in the dialect of JSON Schema.
+#[must_use]
+pub fn json_schema(name: &str) -> Value {
+    rooted(json!({ "$ref": format!("#/components/schemas/{name}") }))
+}
+
+fn rooted(schema: Value) -> Value {
+    let mut root = translated(schema);
+    root["components"] = translated(json!({"schemas": DOCUMENT["components"]["schemas"].clone()}));
+    root
+}
+
+/// OpenAPI 3.0 says `nullable` and names the width of integers; JSON Schema has types and bounds.
+fn translated(schema: Value) -> Value {
+    match schema {
+        Value::Object(fields) => {
+            let mut fields: Map<_, _> = fields
+                .into_iter()
+                .map(|(key, value)| (key, translated(value)))
+                .collect();
+            let bounds = match fields.get("format").and_then(Value::as_str) {
+                Some("int32") => Some((i64::from(i32::MIN), json!(i32::MAX))),
+                Some("int64") => Some((i64::MIN, json!(i64::MAX))),
+                Some("uint32") => Some((0, json!(u32::MAX))),
+                Some("uint64") => Some((0, json!(u64::MAX))),
+                _ => None,
+            };
+            if let Some((least, most)) = bounds {
+                fields.entry("minimum").or_insert(json!(least));
+                fields.entry("maximum").or_insert(most);
+            }
+            if fields.remove("nullable") == Some(json!(true)) {
+                return json!({"anyOf": [fields, {"type": "null"}]});
+            }
+            Value::Object(fields)
+        }
+        Value::Array(items) => items.into_iter().map(translated).collect(),
+        other => other,
+    }
+}

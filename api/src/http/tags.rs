@@ -1,0 +1,20 @@
+//! Small words that operations share.
+
+use poem_openapi::{Enum, Tags};
+
+/// The chapters of the document.
+#[derive(Tags)]
+pub enum Tag {
+    /// Where events take place.
+    Venues,
+    /// Whether the server is well.
+    Operations,
+}
+
+/// The direction of a list's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum Direction {
+    Asc,
+    Desc,
+}

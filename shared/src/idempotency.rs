@@ -1,0 +1,116 @@
+//! Answers kept for callers who repeat a request because they did not hear the first answer.
+//!
+//! The answer is written by the transaction of the work itself: either both happened or neither did.
+
+use chrono::TimeDelta;
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use crate::access::Actor;
+use crate::error::{Code, Fault, Result};
+use crate::tx::Tx;
+
+/// How long an answer is kept at the least.
+const KEPT: TimeDelta = TimeDelta::hours(48);
+
+#[derive(Debug, thiserror::Error)]
+pub enum IdempotencyError {
+    #[error("The first request with this key is still running. Ask again in a moment.")]
+    InFlight,
+    #[error("This key was used with another request. Use a new key for a new request.")]
+    Reused,
+}
+
+impl Fault for IdempotencyError {
+    fn code(&self) -> Code {
+        match self {
+            Self::InFlight => Code::IdempotencyInFlight,
+            Self::Reused => Code::IdempotencyKeyReused,
+        }
+    }
+}
+
+/// A key as one caller used it, with the request it belongs to.
+#[derive(Debug, Clone)]
+pub struct Key {
+    pub key: String,
+    /// Of method, path and body.
+    pub fingerprint: Vec<u8>,
+}
+
+/// An answer as it went out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: i16,
+    pub headers: Value,
+    pub body: Vec<u8>,
+}
+
+/// Takes the key until the end of the transaction. Answers what the same request was answered before, if
+/// it was; fails at once if the same key is being worked on elsewhere.
+pub async fn claim(tx: &mut Tx, key: &Key) -> Result<Option<Answer>> {
+    let caller = caller(tx.actor());
+    let free = sqlx::query_scalar!(
+        r#"select pg_try_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0)) as "free!""#,
+        caller,
+        key.key,
+    );
+    if !free.fetch_one(&mut **tx).await? {
+        return Err(IdempotencyError::InFlight.into());
+    }
+    let kept = sqlx::query!(
+        "select fingerprint, status, headers, body from idempotency_keys where caller = $1 and key = $2",
+        caller,
+        key.key,
+    );
+    match kept.fetch_optional(&mut **tx).await? {
+        None => Ok(None),
+        Some(kept) if kept.fingerprint == key.fingerprint => Ok(Some(Answer {
+            status: kept.status,
+            headers: kept.headers,
+            body: kept.body,
+        })),
+        Some(_) => Err(IdempotencyError::Reused.into()),
+    }
+}
+
+/// Keeps the answer for the next time.
+pub async fn keep(tx: &mut Tx, key: &Key, answer: &Answer) -> Result<()> {
+    let (caller, now) = (caller(tx.actor()), tx.now());
+    sqlx::query!(
+        "insert into idempotency_keys (caller, key, fingerprint, status, headers, body, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7) on conflict (caller, key) do nothing",
+        caller,
+        key.key,
+        key.fingerprint,
+        answer.status,
+        answer.headers,
+        answer.body,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets answers that are older than anybody repeats a request; at most `limit` at a time.
+pub async fn prune(tx: &mut Tx, limit: i64) -> Result<u64> {
+    let before = tx.now() - KEPT;
+    let old = sqlx::query!(
+        "delete from idempotency_keys where (caller, key) in
+             (select caller, key from idempotency_keys where created_at < $1 limit $2)",
+        before,
+        limit,
+    );
+    Ok(old
+        .execute(&mut **tx as &mut PgConnection)
+        .await?
+        .rows_affected())
+}
+
+fn caller(actor: Actor) -> String {
+    match actor.id() {
+        Some(id) => format!("{}:{id}", actor.kind()),
+        None => actor.kind().to_owned(),
+    }
+}
