@@ -1,1 +1,216 @@
+//! The harness of the end-to-end tests: a world of its own for every test.
+//!
+//! A world is the whole product on real servers: a database cloned from a migrated template, a part of Redis
+//! of its own, an API listening on a port, a mail catcher, and a clock that only the test moves. When the
+//! test is over the books must balance: [`world`] runs the invariants and fails a test that leaves work undone.
 
+mod client;
+mod database;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+use shared::access::{self, Actor, Scope};
+use shared::activity::{self, Verdict};
+use shared::clock::Clock;
+use shared::config::{Config, Source};
+use shared::ids::OrganizationId;
+use shared::{App, Tx, organizations};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use client::{Answer, Client};
+pub use database::Database;
+
+/// What must be true of the database at the end of every test; a row is a breach.
+const INVARIANTS: &str = include_str!("../invariants.sql");
+
+/// One test's own product.
+pub struct World {
+    pub app: App,
+    pub base: String,
+    pub inbox: sandbox::Inbox,
+    stop: CancellationToken,
+    dead_jobs_expected: std::sync::atomic::AtomicI64,
+}
+
+/// An organization with a key for each of two roles.
+pub struct Organizer {
+    pub id: OrganizationId,
+    /// May do everything an organizer may.
+    pub organizer: Client,
+    /// May only look.
+    pub member: Client,
+}
+
+/// Runs a test in a world of its own and balances the books afterwards.
+pub async fn world(test: impl AsyncFnOnce(&World)) {
+    world_with(&[], test).await;
+}
+
+/// The same with settings that differ, by the names of their environment variables.
+pub async fn world_with(settings: &[(&str, &str)], test: impl AsyncFnOnce(&World)) {
+    let database = Database::from_template().await;
+    let world = World::start(&database, settings).await;
+    let outcome = AssertUnwindSafe(async {
+        test(&world).await;
+        world.balance().await;
+    });
+    let outcome = outcome.catch_unwind().await;
+    world.stop.cancel();
+    world.app.pool().close().await;
+    database.remove().await;
+    if let Err(failure) = outcome {
+        std::panic::resume_unwind(failure);
+    }
+}
+
+impl World {
+    async fn start(database: &Database, settings: &[(&str, &str)]) -> Self {
+        let inbox = sandbox::Inbox::start(([127, 0, 0, 1], 0).into(), None).await.expect("a free port");
+        let smtp = format!("smtp://{}?tls=none", inbox.smtp_addr());
+        let redis = database::env("REDIS_URL");
+        let defaults = [
+            ("DATABASE_URL", database.url.as_str()),
+            ("REDIS_URL", &redis),
+            ("HOLDFAST_REDIS_PREFIX", &database.name),
+            ("HOLDFAST_GENERAL_MODE", "development"),
+            ("HOLDFAST_MAIL_SMTP_URL", &smtp),
+            ("HOLDFAST_DATABASE_MAX_CONNECTIONS", "10"),
+        ];
+        let env: BTreeMap<String, String> = defaults
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let config = Config::read(&Source { env, file: toml::Table::new() }).expect("the test's settings");
+        let clock = Clock::manual(start_of_time());
+        let app = App::new(Arc::new(config), clock).expect("an app");
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let stop = CancellationToken::new();
+        tokio::spawn(api::serve(app.clone(), listener, stop.clone()));
+        Self { app, base, inbox, stop, dead_jobs_expected: 0.into() }
+    }
+
+    /// Moves the test's clock.
+    pub fn pass(&self, time: TimeDelta) {
+        self.app.clock.advance(time);
+    }
+
+    /// Somebody without credentials.
+    #[must_use]
+    pub fn stranger(&self) -> Client {
+        Client::new(&self.base, None)
+    }
+
+    /// A service that presents this key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Client {
+        Client::new(&self.base, Some(key))
+    }
+
+    /// A change made by the product itself.
+    pub async fn change<T>(&self, work: impl AsyncFnOnce(&mut Tx) -> shared::Result<T>) -> T {
+        let mut tx = self.app.begin(Actor::System, Scope::Everything).await.expect("a transaction");
+        let done = work(&mut tx).await.expect("the change is made");
+        tx.commit().await.expect("a commit");
+        done
+    }
+
+    /// A new organization and keys to act for it.
+    pub async fn organizer(&self, slug: &str) -> Organizer {
+        let (id, organizer, member) = self
+            .change(async |tx| {
+                let id = organizations::create(tx, slug, slug).await?;
+                let now = tx.now();
+                let organizer = access::built_in_role(tx, "organizer").await?;
+                let member = access::built_in_role(tx, "member").await?;
+                let organizer = access::create_api_key(tx, id, organizer, "test", now).await?;
+                let member = access::create_api_key(tx, id, member, "test", now).await?;
+                Ok((id, organizer, member))
+            })
+            .await;
+        Organizer { id, organizer: self.with_key(&organizer), member: self.with_key(&member) }
+    }
+
+    /// Does all the work that is due, as workers would.
+    pub async fn run_jobs(&self) -> usize {
+        worker::run_due(&self.app).await.expect("the queue works")
+    }
+
+    /// The test is about a job that dies.
+    pub fn expect_dead_jobs(&self, number: i64) {
+        self.dead_jobs_expected.store(number, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// What was recorded about a thing, oldest first: who, what, and the data.
+    pub async fn activity_of(&self, subject: &Value) -> Vec<(String, String, Value)> {
+        let subject: uuid::Uuid = subject.as_str().and_then(|id| id.parse().ok()).expect("an id");
+        sqlx::query_as(
+            "select actor_kind, kind, data from activities where subject_id = $1 order by seq",
+        )
+        .bind(subject)
+        .fetch_all(self.app.pool())
+        .await
+        .expect("activities")
+    }
+
+    /// No work left undone, no invariant broken, every chain of activities whole.
+    async fn balance(&self) {
+        self.run_jobs().await;
+        let (waiting, dead): (i64, i64) = sqlx::query_as(
+            "select count(*) filter (where status in ('Pending', 'Queued', 'Running')
+                                     or (status = 'Failed' and attempts < max_attempts)),
+                    count(*) filter (where status = 'Killed'
+                                     or (status = 'Failed' and attempts >= max_attempts))
+             from apalis.jobs",
+        )
+        .fetch_one(self.app.pool())
+        .await
+        .expect("the queue");
+        assert_eq!(waiting, 0, "jobs were left behind");
+        let expected = self.dead_jobs_expected.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(dead, expected, "jobs died");
+
+        let breaches: Vec<(String, String)> =
+            sqlx::query_as(INVARIANTS).fetch_all(self.app.pool()).await.expect("invariants");
+        assert!(breaches.is_empty(), "broken invariants: {breaches:?}");
+        self.chains_are_whole().await;
+    }
+
+    async fn chains_are_whole(&self) {
+        self.change(async |tx| {
+            while activity::seal(tx, 1_000).await? > 0 {}
+            let chains: Vec<Option<uuid::Uuid>> =
+                sqlx::query_scalar("select distinct organization_id from activities").fetch_all(&mut **tx).await?;
+            for chain in chains {
+                let verdict = activity::verify(tx, chain.map(OrganizationId)).await?;
+                assert!(matches!(verdict, Verdict::Whole { .. }), "{chain:?}: {verdict:?}");
+            }
+            Ok(())
+        })
+        .await;
+    }
+}
+
+/// When every test begins.
+#[must_use]
+pub fn start_of_time() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2026, 1, 15, 10, 30, 0).single().expect("a time")
+}
+
+/// A venue as a client describes it.
+#[must_use]
+pub fn harbour_hall() -> Value {
+    json!({
+        "name": "Harbour Hall", "address": "Am Kai 3", "city": "Hamburg", "country": "DE",
+        "postal_code": "20457", "capacity": 1200, "layout": {"rows": [{"name": "A", "seats": 20}]},
+        "contact": "Box office +49 40 1234",
+    })
+}

@@ -1,0 +1,147 @@
+//! A client that holds every answer against the document.
+
+use api::http::document::document;
+use reqwest::{Method, header};
+use serde_json::{Value, json};
+
+/// Somebody who calls the API.
+#[derive(Clone)]
+pub struct Client {
+    base: String,
+    key: Option<String>,
+    headers: Vec<(String, String)>,
+    http: reqwest::Client,
+}
+
+/// An answer, already held against the document.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: header::HeaderMap,
+    pub body: Value,
+    pub text: String,
+}
+
+impl Client {
+    pub(crate) fn new(base: &str, key: Option<&str>) -> Self {
+        Self {
+            base: base.to_owned(),
+            key: key.map(str::to_owned),
+            headers: Vec::new(),
+            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+        }
+    }
+
+    /// The same caller, sending one more header.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.push((name.to_owned(), value.to_owned()));
+        client
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, Some(body.to_string())).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, path, Some(body.to_string())).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    /// Sends anything, well formed or not. `path` is below `/api/v1` unless it names a place of its own.
+    pub async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
+        let absolute = ["/api", "/healthz", "/health/", "/docs", "/openapi", "/metrics", "/internal", "//"];
+        let path = if absolute.iter().any(|start| path.starts_with(start)) {
+            path.to_owned()
+        } else {
+            format!("/api/v1{path}")
+        };
+        let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key);
+        }
+        let typed = self.headers.iter().any(|(name, _)| name == "content-type");
+        if let Some(body) = body {
+            if !typed {
+                request = request.header("content-type", "application/json");
+            }
+            request = request.body(body);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.expect("a body");
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let answer = Answer { status, headers, body, text };
+        answer.is_documented(&method, &path);
+        answer
+    }
+}
+
+impl Answer {
+    /// The body of a success with this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.body
+    }
+
+    /// The error of a failure with this status and code.
+    #[track_caller]
+    pub fn refused(self, status: u16, code: &str) -> Value {
+        let error = &self.body["error"];
+        assert_eq!((self.status, &error["code"]), (status, &json!(code)), "{}", self.text);
+        for field in ["message", "timestamp", "request_id"] {
+            assert!(error[field].is_string(), "no {field}: {}", self.text);
+        }
+        error["details"].clone()
+    }
+
+    /// The names of the fields that a failure says are bad, sorted.
+    #[track_caller]
+    pub fn bad_fields(self) -> Vec<String> {
+        let details = self.refused(400, "VALIDATION_FAILED");
+        let fields = details["fields"].as_array().expect("fields").iter();
+        let mut names: Vec<String> =
+            fields.map(|field| field["field"].as_str().expect("a name").to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// No operation answers what its description does not say.
+    fn is_documented(&self, method: &Method, path: &str) {
+        let path = path.split('?').next().unwrap_or(path);
+        let Some(operation) = operation(method, path) else { return };
+        let response = &operation["responses"][self.status.to_string()];
+        assert!(response.is_object(), "{method} {path} answered {}, which is not documented: {}", self.status, self.text);
+        if let Some(code) = self.body["error"]["code"].as_str() {
+            let codes = response["x-codes"].as_array().expect("codes");
+            assert!(codes.iter().any(|known| known == code), "{method} {path} answered {code}, which is not documented");
+        }
+    }
+}
+
+fn operation(method: &Method, path: &str) -> Option<&'static Value> {
+    let paths = document()["paths"].as_object()?;
+    let matching = paths.iter().find(|(template, _)| {
+        let (shape, parts): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        let fits = |(shape, part): (&&str, &&str)| shape.starts_with('{') || shape == part;
+        shape.len() == parts.len() && shape.iter().zip(&parts).all(fits)
+    });
+    matching.and_then(|(_, item)| item.get(method.as_str().to_lowercase()))
+}
