@@ -2,7 +2,6 @@
 # Works with GNU make 3.81 (macOS) and newer.
 
 .DEFAULT_GOAL := help
-SHELL := /bin/sh
 CARGO ?= cargo
 HOLDFAST := $(CARGO) run -q -p holdfast --
 
@@ -11,7 +10,7 @@ export SQLX_OFFLINE := true
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: up
 up: ## Run everything for development, with private servers and demo data
@@ -20,3 +19,51 @@ up: ## Run everything for development, with private servers and demo data
 .PHONY: test
 test: ## Run all tests beside throwaway servers
 	@$(HOLDFAST) with-services -- $(CARGO) test --workspace
+
+.PHONY: bench
+bench: ## Measure the product beside the ceilings of this machine
+	@$(HOLDFAST) with-services --durable -- $(CARGO) run --release -p tests --bin bench
+
+.PHONY: check
+check: check-format check-queries check-lints check-docs check-dependencies ## Run every check that is no test
+	@echo "Everything is clean."
+
+.PHONY: check-format
+check-format: ## Is the code formatted?
+	$(CARGO) fmt --all -- --check
+
+.PHONY: check-lints
+check-lints: ## Does the compiler, clippy or cargo-machete complain?
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@scripts/ensure-cargo-tool.sh cargo-machete 0.9.2
+	$(CARGO) machete
+
+.PHONY: check-queries
+check-queries: ## Is .sqlx/ what the queries of today need?
+	$(HOLDFAST) with-services --migrated -- scripts/check-queries.sh
+
+.PHONY: check-docs
+check-docs: ## Does the documentation of the code build, with all of its links?
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+.PHONY: check-dependencies
+check-dependencies: ## Licences, bans, sources and known advisories of dependencies
+	@scripts/ensure-cargo-tool.sh cargo-deny 0.20.2
+	scripts/check-dependencies.sh
+
+.PHONY: prepare
+prepare: ## Write .sqlx/ after a query or the schema has changed
+	@$(CARGO) build -q -p holdfast 2>/dev/null || test -x $(BUILT) || $(CARGO) build -p holdfast
+	$(BUILT) with-services --migrated -- scripts/prepare-queries.sh
+
+# The changed queries may not compile before they are prepared; an older binary does as well.
+BUILT := $${CARGO_TARGET_DIR:-target}/debug/holdfast
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: clean-data
+clean-data: ## Throw away the data of `make up`
+	@$(HOLDFAST) clean-data
+	@rm -rf .holdfast

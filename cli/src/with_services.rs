@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal};
-use shared::config::Config;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -25,7 +24,7 @@ pub struct WithServices {
     /// Force every commit to disk, as in production. For measurements.
     #[arg(long)]
     durable: bool,
-    /// Bring the database to the current schema first. Always uses a private Postgres.
+    /// Run the migrations of the project's folder first. Never uses servers that the environment gives.
     #[arg(long)]
     migrated: bool,
     /// The command and its arguments.
@@ -51,13 +50,10 @@ async fn beside(
 ) -> anyhow::Result<ExitStatus> {
     let addresses = start(services, options).await?;
     if options.migrated {
-        let mut source = settings::source()?;
-        source.env.extend(
-            addresses
-                .iter()
-                .map(|(name, url)| ((*name).to_owned(), url.clone())),
-        );
-        run::migrate(&Config::read(&source)?).await?;
+        let [(_, database), _] = &addresses;
+        run::migrate_from_folder(database)
+            .await
+            .context("the migrations do not run")?;
     }
     let child = Group::spawn(&options.command, &addresses)?;
     child.wait(requests).await
