@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,8 @@ pub async fn keep_running(role: Role, stop: CancellationToken, hurry: Cancellati
     while !stop.is_cancelled() {
         let started = Instant::now();
         match spawn(&role) {
-            Ok(mut child) => {
+            // The pipe is held out of `child`, whose `wait` would close it.
+            Ok((mut child, _pipe)) => {
                 tokio::select! {
                     status = child.wait() => role.say(&ended(status)),
                     () = stop.cancelled() => return finish(&role, child, &hurry).await,
@@ -60,7 +61,7 @@ fn ended(status: std::io::Result<ExitStatus>) -> String {
     }
 }
 
-fn spawn(role: &Role) -> anyhow::Result<Child> {
+fn spawn(role: &Role) -> anyhow::Result<(Child, Option<ChildStdin>)> {
     let mut child = Command::new(std::env::current_exe()?)
         .args([role.name, "--until-stdin-closes"])
         .envs(&role.env)
@@ -80,7 +81,8 @@ fn spawn(role: &Role) -> anyhow::Result<Child> {
         role.mark(),
         child.stderr.take().context("its output is piped")?,
     ));
-    Ok(child)
+    let pipe = child.stdin.take();
+    Ok((child, pipe))
 }
 
 async fn finish(role: &Role, mut child: Child, hurry: &CancellationToken) {

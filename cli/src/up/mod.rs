@@ -65,6 +65,7 @@ async fn product(services: &mut Services, requests: &mut StopRequests) -> anyhow
 
     run::migrate(&config).await?;
     run::seed(config.clone()).await?;
+    drop(chosen.ports);
     let _inbox = match chosen.inbox {
         Some(inbox) => Some(run::inbox(inbox.smtp, inbox.web).await?),
         None => None,
@@ -104,6 +105,7 @@ async fn product(services: &mut Services, requests: &mut StopRequests) -> anyhow
 struct Chosen {
     env: BTreeMap<String, String>,
     inbox: Option<InboxAddresses>,
+    ports: Ports,
 }
 
 #[derive(Clone, Copy)]
@@ -114,22 +116,21 @@ struct InboxAddresses {
 
 impl Chosen {
     fn addresses(&mut self, source: &Source) -> anyhow::Result<()> {
-        let mut ports = Ports::default();
-        self.unless_given(source, "general", "mode", || Ok("development".into()))?;
-        self.unless_given(source, "http", "listen", || {
-            Ok(told(8080, "the API", &mut ports)?.to_string())
+        self.unless_given(source, "general", "mode", |_| Ok("development".into()))?;
+        self.unless_given(source, "http", "listen", |ports| {
+            Ok(told(8080, "the API", ports)?.to_string())
         })?;
-        self.unless_given(source, "http", "worker_listen", || {
+        self.unless_given(source, "http", "worker_listen", |ports| {
             Ok(ports.from(8081)?.to_string())
         })?;
         if let Some(listen) = self.env.get(&env_name("http", "listen")).cloned() {
-            self.unless_given(source, "general", "public_url", || {
+            self.unless_given(source, "general", "public_url", |_| {
                 Ok(format!("http://{listen}"))
             })?;
         }
         if !settings::is_given(source, "mail", "smtp_url") {
-            let web = told(8025, "the inbox", &mut ports)?;
-            let smtp = ports.from(1025)?;
+            let web = told(8025, "the inbox", &mut self.ports)?;
+            let smtp = self.ports.from(1025)?;
             self.inbox = Some(InboxAddresses { smtp, web });
             self.env.insert(
                 env_name("mail", "smtp_url"),
@@ -162,10 +163,11 @@ impl Chosen {
         source: &Source,
         section: &str,
         key: &str,
-        choose: impl FnOnce() -> anyhow::Result<String>,
+        choose: impl FnOnce(&mut Ports) -> anyhow::Result<String>,
     ) -> anyhow::Result<()> {
         if !settings::is_given(source, section, key) {
-            self.env.insert(env_name(section, key), choose()?);
+            self.env
+                .insert(env_name(section, key), choose(&mut self.ports)?);
         }
         Ok(())
     }

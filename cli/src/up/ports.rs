@@ -4,25 +4,24 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::Context as _;
 
-/// Hands out ports, none of them twice.
+/// Hands out ports and keeps them free for whoever is to listen there, until it is dropped.
 #[derive(Default)]
 pub struct Ports {
-    handed_out: Vec<u16>,
+    kept: Vec<TcpListener>,
 }
 
 impl Ports {
     /// The first free port from `preferred` on.
     pub fn from(&mut self, preferred: u16) -> anyhow::Result<SocketAddr> {
-        let free = (preferred..=u16::MAX)
-            .find(|port| !self.handed_out.contains(port) && is_free(*port))
+        let mut free = (preferred..=u16::MAX)
+            .filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+        let listener = free
+            .next()
             .with_context(|| format!("no port from {preferred} on is free"))?;
-        self.handed_out.push(free);
-        Ok((Ipv4Addr::LOCALHOST, free).into())
+        let address = listener.local_addr()?;
+        self.kept.push(listener);
+        Ok(address)
     }
-}
-
-fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 #[cfg(test)]
