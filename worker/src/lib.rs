@@ -1,1 +1,26 @@
+//! Runs jobs.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`registry`] | what a handler is: its context, its errors, which kind it runs |
+//! | [`attempt`] | one attempt at one job, from the stored row to how it ended |
+//! | [`ledger`] | how the end of an attempt is written back |
+//! | [`queue`] | the engine on apalis: waking, claiming, running, draining |
+//! | `heart` | heartbeats, and taking over from those who have none |
+//! | `gauges` | how the queues are doing, for the operator |
+//! | [`recurring`] | jobs that come back every so often |
+//! | [`due`] | the same attempts one after the other, for tests |
 
+pub mod attempt;
+pub mod due;
+mod gauges;
+mod heart;
+pub mod ledger;
+pub mod queue;
+pub mod recurring;
+pub mod registry;
+
+pub use due::run_due;
+pub use queue::Engine;
+pub use recurring::{CatchUp, Recurring};
+pub use registry::{JobContext, JobError, JobResult, Registry};

@@ -1,0 +1,98 @@
+//! Who is alive, and what becomes of the jobs of those who are not.
+//!
+//! apalis' own heartbeat stops while its worker is busy, and its sweep makes the jobs of the dead due at once: a job
+//! that kills its worker takes down one after the other, and 63 innocents with it each time.
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// A worker that misses so many heartbeats is dead.
+const MISSED: u32 = 5;
+
+/// Says that `worker` is alive. It need not be known before: whoever took it for dead has removed it.
+pub(crate) async fn beat(pool: &PgPool, worker: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into apalis.workers (id, worker_type, storage_name, last_seen, started_at)
+         values ($1, 'holdfast', 'postgres', now(), now())
+         on conflict (id) do update set last_seen = now()",
+        worker,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Beats for ever, and looks after the jobs of others that do not.
+pub(crate) async fn keep_beating(pool: PgPool, worker: String, every: Duration) {
+    let dead_after = every * MISSED;
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut steady_since = None;
+    loop {
+        ticks.tick().await;
+        if let Err(error) = beat(&pool, &worker).await {
+            tracing::warn!(%error, "no heartbeat");
+            steady_since = None;
+            continue;
+        }
+        // After an outage of Postgres everybody looks dead. Judge others only when they have had the time to speak.
+        if steady_since.get_or_insert_with(Instant::now).elapsed() < dead_after {
+            continue;
+        }
+        match take_over(&pool, dead_after).await {
+            Ok(0) => {}
+            Ok(jobs) => tracing::warn!(jobs, "took over the jobs of a dead worker"),
+            Err(error) => tracing::warn!(%error, "cannot look for dead workers"),
+        }
+    }
+}
+
+/// Makes the jobs of dead workers due again, and removes the dead. A job that was begun before waits a while, at
+/// random: one that kills its workers kills ever more rarely, and meets other company each time.
+async fn take_over(pool: &PgPool, dead_after: Duration) -> Result<u64, sqlx::Error> {
+    let dead_after = dead_after.as_secs_f64();
+    let taken = sqlx::query!(
+        r#"with dead as (
+               select id from apalis.workers
+               where last_seen < now() - $1 * interval '1 second'
+               for update skip locked
+           )
+           update apalis.jobs set
+               status = 'Pending',
+               attempts = attempts + 1,
+               run_at = now() + case when attempts = 0 then 0 else random() * least(power(2, attempts), 3600) end
+                                * interval '1 second',
+               last_result = '{"Err": "its worker died"}',
+               lock_by = null
+           from dead
+           where lock_by = dead.id and status in ('Queued', 'Running')"#,
+        dead_after,
+    )
+    .execute(pool)
+    .await?;
+    sqlx::query!(
+        "delete from apalis.workers
+         where last_seen < now() - $1 * interval '1 second'
+           and not exists (select from apalis.jobs where lock_by = workers.id)",
+        dead_after,
+    )
+    .execute(pool)
+    .await?;
+    Ok(taken.rows_affected())
+}
+
+/// The last words of a worker that stops: what it was not able to finish is free, and no attempt was made.
+pub(crate) async fn give_back(pool: &PgPool, worker: &str) -> Result<u64, sqlx::Error> {
+    let given = sqlx::query!(
+        "update apalis.jobs set status = 'Pending', lock_by = null where lock_by = $1 and status in ('Queued', 'Running')",
+        worker,
+    )
+    .execute(pool)
+    .await?;
+    sqlx::query!("delete from apalis.workers where id = $1", worker)
+        .execute(pool)
+        .await?;
+    Ok(given.rows_affected())
+}
