@@ -128,6 +128,11 @@ async fn one_connection_carries_many_mails_newest_first() {
     let messages = inbox.messages();
     assert_eq!(messages.len(), 30);
     assert_eq!(messages[0].to, ["guest29@example.org"]);
+    assert!(
+        inbox.connections() < 30,
+        "{} connections",
+        inbox.connections()
+    );
     assert!(messages.windows(2).all(|pair| pair[0].id > pair[1].id));
 }
 

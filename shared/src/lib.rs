@@ -19,3 +19,17 @@ pub mod error;
 pub mod idempotency;
 pub mod ids;
 pub mod jobs;
+pub mod mail;
+pub mod money;
+pub mod organizations;
+pub mod page;
+pub mod patch;
+pub mod seed;
+pub mod telemetry;
+pub mod tx;
+pub mod venues;
+pub mod version;
+
+pub use app::App;
+pub use error::{Error, Result};
+pub use tx::Tx;

@@ -11,6 +11,7 @@ mod smtp;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ pub struct Inbox {
 pub(crate) struct Shared {
     messages: watch::Sender<Mailbox>,
     faults: Faults,
+    connections: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +119,12 @@ impl Inbox {
     #[must_use]
     pub fn messages(&self) -> Vec<Arc<Message>> {
         self.shared.messages()
+    }
+
+    /// How many SMTP connections there have been.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// Forgets every message.

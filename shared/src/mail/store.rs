@@ -1,0 +1,116 @@
+//! Every statement on mails.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::message::{Letter, Next, Outgoing};
+use crate::error::Result;
+use crate::ids::{MailId, OrganizationId};
+
+/// `None` if the cause has a mail already.
+pub(super) async fn insert(
+    db: &mut PgConnection,
+    id: MailId,
+    letter: &Letter,
+    now: DateTime<Utc>,
+) -> Result<Option<MailId>> {
+    let inserted = sqlx::query_scalar!(
+        "insert into mails (id, organization_id, cause, recipient, template, locale, params, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)
+         on conflict (cause) do nothing
+         returning id",
+        id as _,
+        letter.organization_id as _,
+        letter.cause,
+        letter.recipient,
+        letter.template,
+        letter.locale,
+        letter.params,
+        now,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(inserted)
+}
+
+/// One that is being sent is taken up again: whoever did so last has died over it.
+pub(super) async fn begin(
+    db: &mut PgConnection,
+    id: MailId,
+    message_id: &str,
+    give_up_at: DateTime<Utc>,
+) -> Result<Option<Outgoing>> {
+    let mail = sqlx::query_as!(
+        Outgoing,
+        r#"update mails
+           set status = 'sending', attempts = attempts + 1,
+               message_id = coalesce(message_id, $2), give_up_at = coalesce(give_up_at, $3)
+           where id = $1 and status in ('waiting', 'sending')
+           returning id, organization_id, recipient, template, params,
+                     message_id as "message_id!", attempts, give_up_at as "give_up_at!""#,
+        id as _,
+        message_id,
+        give_up_at,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(mail)
+}
+
+/// Success counts whoever reports it. A failure counts unless another attempt has begun since. False if it
+/// did not count.
+pub(super) async fn settle(
+    db: &mut PgConnection,
+    mail: &Outgoing,
+    next: &Next,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let (status, error) = match next {
+        Next::Sent => ("sent", None),
+        Next::Again { error, .. } => ("waiting", Some(error)),
+        Next::Dead { error } => ("dead", Some(error)),
+    };
+    let settled = sqlx::query!(
+        "update mails
+         set status = $3, last_error = $4, sent_at = case when $3 = 'sent' then $5::timestamptz end
+         where id = $1 and status in ('waiting', 'sending') and ($3 = 'sent' or attempts = $2)",
+        mail.id as _,
+        mail.attempts,
+        status,
+        error,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(settled.rows_affected() == 1)
+}
+
+/// A mail as an operator finds it, locked.
+pub(super) struct Found {
+    pub(super) organization_id: Option<OrganizationId>,
+    pub(super) over: bool,
+}
+
+pub(super) async fn find(db: &mut PgConnection, id: MailId) -> Result<Option<Found>> {
+    let found = sqlx::query_as!(
+        Found,
+        r#"select organization_id, status in ('sent', 'dead') as "over!" from mails where id = $1 for update"#,
+        id as _,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found)
+}
+
+/// As if it had never been tried, save that a repetition stays recognisable.
+pub(super) async fn reopen(db: &mut PgConnection, id: MailId) -> Result<()> {
+    sqlx::query!(
+        "update mails
+         set status = 'waiting', attempts = 0, last_error = null, give_up_at = null, sent_at = null
+         where id = $1",
+        id as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
