@@ -63,6 +63,8 @@ create table activities (
     data jsonb not null,
     actor_kind text not null,
     actor_id uuid,
+    -- The request or job that asked for it.
+    cause text,
     at timestamptz not null,
     position bigint,
     hash bytea,
@@ -89,7 +91,7 @@ select
     position,
     hash,
     jsonb_build_array(
-        id, organization_id, kind, subject_id, data, actor_kind, actor_id, extract(epoch from at)
+        id, organization_id, kind, subject_id, data, actor_kind, actor_id, cause, extract(epoch from at)
     )::text as content
 from activities;
 

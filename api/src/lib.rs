@@ -30,10 +30,14 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
 
 /// Serves until told to stop, then finishes what it has begun.
 pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    let drain = app.config.http.drain.0;
+    let (notice, drain) = (app.config.http.notice.0, app.config.http.drain.0);
     let endpoint = endpoint(app, stop.clone());
+    let close = async move {
+        stop.cancelled().await;
+        tokio::time::sleep(notice).await;
+    };
     Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
-        .run_with_graceful_shutdown(endpoint, stop.cancelled_owned(), Some(drain))
+        .run_with_graceful_shutdown(endpoint, close, Some(drain))
         .await?;
     Ok(())
 }

@@ -51,6 +51,7 @@ pub fn changes<T: Serialize>(before: &T, after: &T) -> Result<Map<String, Value>
 pub(crate) async fn insert(
     db: &mut PgConnection,
     actor: Actor,
+    cause: Option<&str>,
     now: DateTime<Utc>,
     activities: &[Activity],
 ) -> Result<()> {
@@ -69,8 +70,8 @@ pub(crate) async fn insert(
     let subjects: Vec<Uuid> = activities.iter().map(|line| line.subject).collect();
     let data: Vec<Value> = activities.iter().map(|line| line.data.clone()).collect();
     sqlx::query!(
-        "insert into activities (id, organization_id, kind, subject_id, data, actor_kind, actor_id, at)
-         select id, organization_id, kind, subject_id, data, $6, $7, $8
+        "insert into activities (id, organization_id, kind, subject_id, data, actor_kind, actor_id, cause, at)
+         select id, organization_id, kind, subject_id, data, $6, $7, $8, $9
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::jsonb[])
               as line (id, organization_id, kind, subject_id, data)",
         &ids,
@@ -80,6 +81,7 @@ pub(crate) async fn insert(
         &data,
         actor.kind(),
         actor.id(),
+        cause,
         now,
     )
     .execute(db)

@@ -204,6 +204,8 @@ settings! {
         cors_origins: List = "",
         /// Take the caller's address from `X-Forwarded-For`. Only behind a proxy that sets it.
         trust_forwarded: bool = "false",
+        /// How long a stopping API still takes requests while it says that it is not ready, so that a load balancer turns away first.
+        notice: Span = "0s",
         /// How long a stopping process may finish what it has begun.
         drain: Span = "20s",
         /// Bearer token that `/metrics` asks for; empty leaves it open.

@@ -3,12 +3,23 @@
 //! The answer is written by the transaction of the work itself: either both happened or neither did.
 
 use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::access::Actor;
 use crate::error::{Code, Fault, Result};
+use crate::jobs::{Job, Queue};
 use crate::tx::Tx;
+
+/// Forgets old answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Forget {}
+
+impl Job for Forget {
+    const KIND: &'static str = "idempotency.forget";
+    const QUEUE: Queue = Queue::Background;
+}
 
 /// How long an answer is kept at the least.
 const KEPT: TimeDelta = TimeDelta::hours(48);
@@ -94,7 +105,7 @@ pub async fn keep(tx: &mut Tx, key: &Key, answer: &Answer) -> Result<()> {
 }
 
 /// Forgets answers that are older than anybody repeats a request; at most `limit` at a time.
-pub async fn prune(tx: &mut Tx, limit: i64) -> Result<u64> {
+pub async fn forget(tx: &mut Tx, limit: i64) -> Result<u64> {
     let before = tx.now() - KEPT;
     let old = sqlx::query!(
         "delete from idempotency_keys where (caller, key) in

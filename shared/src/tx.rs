@@ -15,6 +15,7 @@ use crate::app::{App, Redis};
 use crate::error::Result;
 use crate::ids::OrganizationId;
 use crate::jobs::{self, Job, NewJob};
+use crate::telemetry;
 
 /// Dropping it takes everything back.
 pub struct Tx {
@@ -23,6 +24,7 @@ pub struct Tx {
     now: DateTime<Utc>,
     actor: Actor,
     scope: Scope,
+    cause: Option<String>,
     activities: Vec<Activity>,
     jobs: Vec<NewJob>,
 }
@@ -35,9 +37,17 @@ impl Tx {
             now: app.clock.now(),
             actor,
             scope,
+            cause: None,
             activities: Vec::new(),
             jobs: Vec::new(),
         })
+    }
+
+    /// Names the request or job that asks for the change; its activity and its jobs carry the name.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
     }
 
     #[must_use]
@@ -66,27 +76,25 @@ impl Tx {
     }
 
     /// Leaves work for later. It exists when the change commits, and not before.
-    pub fn enqueue<J: Job>(&mut self, job: &J) -> Result<()> {
-        self.jobs.push(NewJob::new(job, self.now)?);
-        Ok(())
+    pub fn enqueue<J: Job>(&mut self, job: &J) {
+        self.enqueue_with(job, |job| job);
     }
 
     /// The same, with a time to wait for or a key that makes it once only.
-    pub fn enqueue_with<J: Job>(
-        &mut self,
-        job: &J,
-        adjust: impl FnOnce(NewJob) -> NewJob,
-    ) -> Result<()> {
-        self.jobs.push(adjust(NewJob::new(job, self.now)?));
-        Ok(())
+    pub fn enqueue_with<J: Job>(&mut self, job: &J, adjust: impl FnOnce(NewJob) -> NewJob) {
+        let job = NewJob::new(job, self.now)
+            .cause(self.cause.clone())
+            .trace(telemetry::current_traceparent());
+        self.jobs.push(adjust(job));
     }
 
     /// Makes it all true at once, then wakes the workers.
     pub async fn commit(mut self) -> Result<()> {
-        activity::insert(&mut self.db, self.actor, self.now, &self.activities).await?;
-        jobs::insert(&mut self.db, &self.jobs).await?;
+        let (actor, cause) = (self.actor, self.cause.as_deref());
+        activity::insert(&mut self.db, actor, cause, self.now, &self.activities).await?;
+        let queues = jobs::insert(&mut self.db, &self.jobs).await?;
         self.db.commit().await?;
-        jobs::wake(&self.redis, &self.jobs);
+        jobs::wake(&self.redis.connection(), self.redis.prefix(), &queues).await;
         Ok(())
     }
 }

@@ -28,7 +28,10 @@ impl Client {
             base: base.to_owned(),
             key: key.map(str::to_owned),
             headers: Vec::new(),
-            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .build()
+                .expect("a client"),
         }
     }
 
@@ -58,13 +61,24 @@ impl Client {
 
     /// Sends anything, well formed or not. `path` is below `/api/v1` unless it names a place of its own.
     pub async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
-        let absolute = ["/api", "/healthz", "/health/", "/docs", "/openapi", "/metrics", "/internal", "//"];
+        let absolute = [
+            "/api",
+            "/healthz",
+            "/health/",
+            "/docs",
+            "/openapi",
+            "/metrics",
+            "/internal",
+            "//",
+        ];
         let path = if absolute.iter().any(|start| path.starts_with(start)) {
             path.to_owned()
         } else {
             format!("/api/v1{path}")
         };
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
+        let mut request = self
+            .http
+            .request(method.clone(), format!("{}{path}", self.base));
         if let Some(key) = &self.key {
             request = request.header("x-api-key", key);
         }
@@ -82,7 +96,12 @@ impl Client {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.expect("a body");
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        let answer = Answer { status, headers, body, text };
+        let answer = Answer {
+            status,
+            headers,
+            body,
+            text,
+        };
         answer.is_documented(&method, &path);
         answer
     }
@@ -100,7 +119,12 @@ impl Answer {
     #[track_caller]
     pub fn refused(self, status: u16, code: &str) -> Value {
         let error = &self.body["error"];
-        assert_eq!((self.status, &error["code"]), (status, &json!(code)), "{}", self.text);
+        assert_eq!(
+            (self.status, &error["code"]),
+            (status, &json!(code)),
+            "{}",
+            self.text
+        );
         for field in ["message", "timestamp", "request_id"] {
             assert!(error[field].is_string(), "no {field}: {}", self.text);
         }
@@ -112,8 +136,9 @@ impl Answer {
     pub fn bad_fields(self) -> Vec<String> {
         let details = self.refused(400, "VALIDATION_FAILED");
         let fields = details["fields"].as_array().expect("fields").iter();
-        let mut names: Vec<String> =
-            fields.map(|field| field["field"].as_str().expect("a name").to_owned()).collect();
+        let mut names: Vec<String> = fields
+            .map(|field| field["field"].as_str().expect("a name").to_owned())
+            .collect();
         names.sort();
         names
     }
@@ -126,12 +151,22 @@ impl Answer {
     /// No operation answers what its description does not say.
     fn is_documented(&self, method: &Method, path: &str) {
         let path = path.split('?').next().unwrap_or(path);
-        let Some(operation) = operation(method, path) else { return };
+        let Some(operation) = operation(method, path) else {
+            return;
+        };
         let response = &operation["responses"][self.status.to_string()];
-        assert!(response.is_object(), "{method} {path} answered {}, which is not documented: {}", self.status, self.text);
+        assert!(
+            response.is_object(),
+            "{method} {path} answered {}, which is not documented: {}",
+            self.status,
+            self.text
+        );
         if let Some(code) = self.body["error"]["code"].as_str() {
             let codes = response["x-codes"].as_array().expect("codes");
-            assert!(codes.iter().any(|known| known == code), "{method} {path} answered {code}, which is not documented");
+            assert!(
+                codes.iter().any(|known| known == code),
+                "{method} {path} answered {code}, which is not documented"
+            );
         }
     }
 }
@@ -139,7 +174,8 @@ impl Answer {
 fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     let paths = document()["paths"].as_object()?;
     let matching = paths.iter().find(|(template, _)| {
-        let (shape, parts): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        let (shape, parts): (Vec<_>, Vec<_>) =
+            (template.split('/').collect(), path.split('/').collect());
         let fits = |(shape, part): (&&str, &&str)| shape.starts_with('{') || shape == part;
         shape.len() == parts.len() && shape.iter().zip(&parts).all(fits)
     });

@@ -16,9 +16,13 @@ pub struct Database {
 }
 
 /// A setting that `make test` hands to the tests.
-#[expect(clippy::disallowed_methods, reason = "the tests are told by the environment where the servers are")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests are told by the environment where the servers are"
+)]
 pub fn env(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
 }
 
 impl Database {
@@ -27,7 +31,10 @@ impl Database {
         static TEMPLATE: OnceCell<String> = OnceCell::const_new();
         let template = TEMPLATE.get_or_init(make_template).await;
         let database = Self::named(&format!("test_{}", uuid_text()));
-        let clone = format!("create database {} template {template} strategy file_copy", database.name);
+        let clone = format!(
+            "create database {} template {template} strategy file_copy",
+            database.name
+        );
         maintain(&clone).await;
         database
     }
@@ -41,8 +48,13 @@ impl Database {
 
     fn named(name: &str) -> Self {
         let url = env("DATABASE_URL");
-        let (server, _) = url.rsplit_once('/').expect("a database URL ends with the name of a database");
-        Self { name: name.to_owned(), url: format!("{server}/{name}") }
+        let (server, _) = url
+            .rsplit_once('/')
+            .expect("a database URL ends with the name of a database");
+        Self {
+            name: name.to_owned(),
+            url: format!("{server}/{name}"),
+        }
     }
 
     pub async fn remove(self) {
@@ -53,9 +65,19 @@ impl Database {
 async fn make_template() -> String {
     let template = Database::named(&format!("template_{}", uuid_text()));
     maintain(&format!("create database {}", template.name)).await;
-    let env = [("DATABASE_URL", template.url.clone()), ("REDIS_URL", env("REDIS_URL"))];
-    let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let config = Config::read(&Source { env, file: toml::Table::new() }).expect("settings");
+    let env = [
+        ("DATABASE_URL", template.url.clone()),
+        ("REDIS_URL", env("REDIS_URL")),
+    ];
+    let env = env
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    let config = Config::read(&Source {
+        env,
+        file: toml::Table::new(),
+    })
+    .expect("settings");
     let app = App::new(Arc::new(config), Clock::System).expect("an app");
     app.migrate().await.expect("migrations");
     app.pool().close().await;
@@ -64,7 +86,10 @@ async fn make_template() -> String {
 
 async fn maintain(sql: &str) {
     let mut connection = connect(&env("DATABASE_URL")).await;
-    connection.execute(AssertSqlSafe(sql)).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    connection
+        .execute(AssertSqlSafe(sql))
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 async fn connect(url: &str) -> PgConnection {

@@ -32,6 +32,7 @@ const INVARIANTS: &str = include_str!("../invariants.sql");
 /// One test's own product.
 pub struct World {
     pub app: App,
+    hands: worker::Hands,
     pub base: String,
     pub inbox: sandbox::Inbox,
     stop: CancellationToken,
@@ -71,7 +72,9 @@ pub async fn world_with(settings: &[(&str, &str)], test: impl AsyncFnOnce(&World
 
 impl World {
     async fn start(database: &Database, settings: &[(&str, &str)]) -> Self {
-        let inbox = sandbox::Inbox::start(([127, 0, 0, 1], 0).into(), None).await.expect("a free port");
+        let inbox = sandbox::Inbox::start(([127, 0, 0, 1], 0).into(), None)
+            .await
+            .expect("a free port");
         let smtp = format!("smtp://{}?tls=none", inbox.smtp_addr());
         let redis = database::env("REDIS_URL");
         let defaults = [
@@ -87,7 +90,11 @@ impl World {
             .chain(settings)
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let config = Config::read(&Source { env, file: toml::Table::new() }).expect("the test's settings");
+        let config = Config::read(&Source {
+            env,
+            file: toml::Table::new(),
+        })
+        .expect("the test's settings");
         let clock = Clock::manual(start_of_time());
         let app = App::new(Arc::new(config), clock).expect("an app");
 
@@ -95,7 +102,15 @@ impl World {
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let stop = CancellationToken::new();
         tokio::spawn(api::serve(app.clone(), listener, stop.clone()));
-        Self { app, base, inbox, stop, dead_jobs_expected: 0.into() }
+        let hands = worker::Hands::new(app.clone()).expect("the hands of a worker");
+        Self {
+            app,
+            hands,
+            base,
+            inbox,
+            stop,
+            dead_jobs_expected: 0.into(),
+        }
     }
 
     /// Moves the test's clock.
@@ -117,7 +132,11 @@ impl World {
 
     /// A change made by the product itself.
     pub async fn change<T>(&self, work: impl AsyncFnOnce(&mut Tx) -> shared::Result<T>) -> T {
-        let mut tx = self.app.begin(Actor::System, Scope::Everything).await.expect("a transaction");
+        let mut tx = self
+            .app
+            .begin(Actor::System, Scope::Everything)
+            .await
+            .expect("a transaction");
         let done = work(&mut tx).await.expect("the change is made");
         tx.commit().await.expect("a commit");
         done
@@ -136,22 +155,30 @@ impl World {
                 Ok((id, organizer, member))
             })
             .await;
-        Organizer { id, organizer: self.with_key(&organizer), member: self.with_key(&member) }
+        Organizer {
+            id,
+            organizer: self.with_key(&organizer),
+            member: self.with_key(&member),
+        }
     }
 
     /// Does all the work that is due, as workers would.
     pub async fn run_jobs(&self) -> usize {
-        worker::run_due(&self.app).await.expect("the queue works")
+        worker::run_due(&self.hands).await.expect("the queue works")
     }
 
     /// The test is about a job that dies.
     pub fn expect_dead_jobs(&self, number: i64) {
-        self.dead_jobs_expected.store(number, std::sync::atomic::Ordering::SeqCst);
+        self.dead_jobs_expected
+            .store(number, std::sync::atomic::Ordering::SeqCst);
     }
 
     /// What was recorded about a thing, oldest first: who, what, and the data.
     pub async fn activity_of(&self, subject: &Value) -> Vec<(String, String, Value)> {
-        let subject: uuid::Uuid = subject.as_str().and_then(|id| id.parse().ok()).expect("an id");
+        let subject: uuid::Uuid = subject
+            .as_str()
+            .and_then(|id| id.parse().ok())
+            .expect("an id");
         sqlx::query_as(
             "select actor_kind, kind, data from activities where subject_id = $1 order by seq",
         )
@@ -175,11 +202,15 @@ impl World {
         .await
         .expect("the queue");
         assert_eq!(waiting, 0, "jobs were left behind");
-        let expected = self.dead_jobs_expected.load(std::sync::atomic::Ordering::SeqCst);
+        let expected = self
+            .dead_jobs_expected
+            .load(std::sync::atomic::Ordering::SeqCst);
         assert_eq!(dead, expected, "jobs died");
 
-        let breaches: Vec<(String, String)> =
-            sqlx::query_as(INVARIANTS).fetch_all(self.app.pool()).await.expect("invariants");
+        let breaches: Vec<(String, String)> = sqlx::query_as(INVARIANTS)
+            .fetch_all(self.app.pool())
+            .await
+            .expect("invariants");
         assert!(breaches.is_empty(), "broken invariants: {breaches:?}");
         self.chains_are_whole().await;
     }
@@ -188,10 +219,15 @@ impl World {
         self.change(async |tx| {
             while activity::seal(tx, 1_000).await? > 0 {}
             let chains: Vec<Option<uuid::Uuid>> =
-                sqlx::query_scalar("select distinct organization_id from activities").fetch_all(&mut **tx).await?;
+                sqlx::query_scalar("select distinct organization_id from activities")
+                    .fetch_all(&mut **tx)
+                    .await?;
             for chain in chains {
                 let verdict = activity::verify(tx, chain.map(OrganizationId)).await?;
-                assert!(matches!(verdict, Verdict::Whole { .. }), "{chain:?}: {verdict:?}");
+                assert!(
+                    matches!(verdict, Verdict::Whole { .. }),
+                    "{chain:?}: {verdict:?}"
+                );
             }
             Ok(())
         })
@@ -202,7 +238,9 @@ impl World {
 /// When every test begins.
 #[must_use]
 pub fn start_of_time() -> DateTime<Utc> {
-    Utc.with_ymd_and_hms(2026, 1, 15, 10, 30, 0).single().expect("a time")
+    Utc.with_ymd_and_hms(2026, 1, 15, 10, 30, 0)
+        .single()
+        .expect("a time")
 }
 
 /// A venue as a client describes it.

@@ -71,7 +71,7 @@ where
 {
     span.record("cause", envelope.cause.as_deref());
     if let Some(traceparent) = &envelope.trace {
-        continue_trace(span, traceparent);
+        shared::telemetry::continue_trace(span, traceparent);
     }
     // Begun as often as allowed and never ended, or it would not be here: whoever ran it died. Running it once more
     // would kill this worker as well, and the next one, for ever.
@@ -105,11 +105,6 @@ where
             ))))
         }
     }
-}
-
-/// Where a job takes up the trace of whoever asked for it.
-fn continue_trace(span: &Span, traceparent: &str) {
-    tracing::trace!(parent: span, traceparent, "continues a trace");
 }
 
 /// What follows from how the job ended, and the line in the log that says so.

@@ -16,11 +16,13 @@ pub mod due;
 mod gauges;
 mod heart;
 pub mod ledger;
+mod mail;
 pub mod queue;
 pub mod recurring;
 pub mod registry;
+mod work;
 
-pub use due::run_due;
 pub use queue::Engine;
 pub use recurring::{CatchUp, Recurring};
 pub use registry::{JobContext, JobError, JobResult, Registry};
+pub use work::{Hands, registry, run, run_due};

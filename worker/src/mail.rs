@@ -1,24 +1,29 @@
 //! The job of mail.
 
-use shared::access::{Actor, Scope};
-use shared::mail::{self, Next, Outbox, SendMail};
-use shared::{App, Result};
+use shared::mail::{self, Next, SendMail};
 
-/// One attempt at one mail. `None` if there was nothing left to do.
+use crate::registry::{JobContext, JobError, JobResult};
+use crate::work::Hands;
+
+/// One attempt at one mail.
 ///
 /// A mail that is refused for good is no failure of the job: the mail's row tells of it, and an operator
 /// who has put things right asks for [`mail::resend`].
-pub async fn send(app: &App, outbox: &Outbox, job: SendMail) -> Result<Option<Next>> {
-    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
-    let mail = mail::begin(&mut tx, job.mail_id, &app.config.mail).await?;
-    let now = tx.now();
-    tx.commit().await?;
-    let Some(mail) = mail else { return Ok(None) };
+pub async fn send(context: JobContext<Hands>, job: SendMail) -> JobResult {
+    let hands = context.state;
+    let config = &hands.app.config.mail;
+    let begun = hands
+        .change(async |tx| mail::begin(tx, job.mail_id, config).await)
+        .await?;
+    let Some(mail) = begun else { return Ok(()) };
 
-    let outcome = outbox.send(&mail, now).await;
+    let outcome = hands.outbox.send(&mail, hands.app.clock.now()).await;
 
-    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
-    let next = mail::settle(&mut tx, &mail, outcome).await?;
-    tx.commit().await?;
-    Ok(Some(next))
+    match hands
+        .change(async |tx| mail::settle(tx, &mail, outcome).await)
+        .await?
+    {
+        Next::Sent | Next::Dead { .. } => Ok(()),
+        Next::Again { at, error } => Err(JobError::Later { at, why: error }),
+    }
 }

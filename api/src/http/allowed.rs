@@ -68,10 +68,14 @@ pub(super) struct Access {
 impl<P: Permission> Allowed<P> {
     /// Opens a change with the caller as its actor and the right's scope as its bounds.
     pub(super) async fn begin(&self) -> Result<Tx> {
-        self.access
-            .app
-            .begin(self.access.caller.actor, self.scope.clone())
-            .await
+        let Access {
+            app,
+            caller,
+            request_id,
+            ..
+        } = &self.access;
+        let tx = app.begin(caller.actor, self.scope.clone()).await?;
+        Ok(tx.caused_by(request_id.0.clone()))
     }
 
     /// Does the work in one transaction.

@@ -46,7 +46,7 @@ pub async fn write(tx: &mut Tx, letter: Letter) -> Result<Option<MailId>> {
     let now = tx.now();
     let mail_id = store::insert(tx, MailId::fresh(now), &letter, now).await?;
     if let Some(mail_id) = mail_id {
-        tx.enqueue(&SendMail { mail_id })?;
+        tx.enqueue(&SendMail { mail_id });
     }
     Ok(mail_id)
 }
@@ -81,7 +81,8 @@ pub async fn resend(tx: &mut Tx, mail_id: MailId) -> Result<()> {
     }
     store::reopen(tx, mail_id).await?;
     tx.record(line(mail.organization_id, "mail.resent", mail_id));
-    tx.enqueue(&SendMail { mail_id })
+    tx.enqueue(&SendMail { mail_id });
+    Ok(())
 }
 
 fn line(organization_id: Option<OrganizationId>, kind: &'static str, mail_id: MailId) -> Activity {

@@ -1,0 +1,81 @@
+//! The document is a reviewed file, and it is true.
+
+use api::http::aliases::ALIASES;
+use api::http::document::{document, json_schema};
+use serde_json::Value;
+use tests::world;
+
+const REVIEWED: &str = include_str!("../../docs/openapi.json");
+
+#[test]
+fn the_reviewed_document_is_current() {
+    let reviewed: Value = serde_json::from_str(REVIEWED).expect("JSON");
+    let advice = "docs/openapi.json is out of date: run `make openapi` and review the difference";
+    assert!(reviewed == *document(), "{advice}");
+}
+
+#[test]
+fn every_schema_compiles() {
+    for name in document()["components"]["schemas"]
+        .as_object()
+        .expect("schemas")
+        .keys()
+    {
+        let compiled = jsonschema::validator_for(&json_schema(name));
+        compiled.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
+fn every_operation_is_described() {
+    for (path, item) in document()["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("methods") {
+            for field in ["summary", "operationId", "tags", "responses"] {
+                assert!(
+                    !operation[field].is_null(),
+                    "{method} {path} has no {field}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_list_of_old_names_is_current() {
+    let page = include_str!("../../docs/aliases.md");
+    let rows = ALIASES
+        .iter()
+        .map(|(method, old, now)| format!("| {method} | `{old}` | `{now}` |\n"));
+    let table = format!("| --- | --- | --- |\n{}", rows.collect::<String>());
+    assert!(
+        page.ends_with(&table),
+        "docs/aliases.md must end with:\n{table}"
+    );
+    for (method, _, now) in ALIASES {
+        let operation = &document()["paths"][format!("/api/v1{now}")][method.to_lowercase()];
+        assert!(operation.is_object(), "{method} {now} is no operation");
+    }
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_are_served() {
+    world(async |world| {
+        let served = world.stranger().get("/openapi.json").await.expect(200);
+        assert_eq!(served, *document());
+        let yaml = world.stranger().get("/openapi.yaml").await;
+        assert!(yaml.text.contains("operationId: create_venue"));
+
+        let page = world.stranger().get("/docs").await;
+        assert_eq!(page.status, 200);
+        assert!(
+            page.text.contains("IDEMPOTENCY_KEY_REUSED"),
+            "the page shows the completed document"
+        );
+        let policy = page.header("content-security-policy").expect("a policy");
+        assert!(
+            !policy.contains("http"),
+            "the page may reach for nothing outside: {policy}"
+        );
+    })
+    .await;
+}

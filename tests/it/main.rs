@@ -1,0 +1,8 @@
+//! The end-to-end tests, in one binary. Run them by `make test`.
+
+mod activity;
+mod authorisation;
+mod document;
+mod http;
+mod idempotency;
+mod venues;

@@ -1,0 +1,104 @@
+//! What this product does in the background: which handler runs which job, and what comes back by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::access::{Actor, Scope};
+use shared::activity::{self, Seal};
+use shared::idempotency::{self, Forget};
+use shared::mail::Outbox;
+use shared::{App, Result, Tx};
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::{JobContext, JobResult, Registry};
+use crate::{CatchUp, Engine, Recurring, due, mail};
+
+/// What the handlers hold.
+#[derive(Clone)]
+pub struct Hands {
+    pub app: App,
+    pub outbox: Arc<Outbox>,
+}
+
+impl Hands {
+    pub fn new(app: App) -> anyhow::Result<Self> {
+        let outbox = Arc::new(Outbox::new(&app.config.mail)?);
+        Ok(Self { app, outbox })
+    }
+
+    /// Does a piece of work in a transaction of its own, as the product itself.
+    pub(crate) async fn change<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx) -> Result<T>,
+    ) -> Result<T> {
+        let mut tx = self.app.begin(Actor::System, Scope::Everything).await?;
+        let done = work(&mut tx).await?;
+        tx.commit().await?;
+        Ok(done)
+    }
+}
+
+/// Every kind of job there is.
+#[must_use]
+pub fn registry() -> Registry<Hands> {
+    Registry::new().on(mail::send).on(seal).on(forget)
+}
+
+fn recurring() -> Vec<Recurring> {
+    let minutes = |n: u64| Duration::from_secs(60 * n);
+    vec![
+        Recurring::new(
+            "activity.seal",
+            Duration::from_secs(10),
+            CatchUp::Latest,
+            |_| Seal {},
+        ),
+        Recurring::new("idempotency.forget", minutes(60), CatchUp::Latest, |_| {
+            Forget {}
+        }),
+    ]
+}
+
+/// Runs jobs until told to stop, then finishes what it has begun.
+pub async fn run(app: App, stop: CancellationToken) -> anyhow::Result<()> {
+    let engine = Engine {
+        pool: app.pool().clone(),
+        redis: app.redis.client().clone(),
+        prefix: app.redis.prefix().to_owned(),
+        settings: app.config.jobs.clone(),
+        drain: app.config.http.drain.0,
+        registry: registry(),
+        recurring: recurring(),
+        state: Hands::new(app)?,
+    };
+    Ok(engine.run(stop).await?)
+}
+
+/// Does everything that is due by the app's own clock, for tests. Says how many attempts that took.
+pub async fn run_due(hands: &Hands) -> anyhow::Result<usize> {
+    let app = &hands.app;
+    Ok(due::run_due(app.pool(), &registry(), hands, app.clock.now()).await?)
+}
+
+/// How many rows one transaction takes on, so that none is long.
+const BATCH: u16 = 1_000;
+
+async fn seal(context: JobContext<Hands>, _: Seal) -> JobResult {
+    while context
+        .state
+        .change(async |tx| activity::seal(tx, BATCH.into()).await)
+        .await?
+        > 0
+    {}
+    Ok(())
+}
+
+async fn forget(context: JobContext<Hands>, _: Forget) -> JobResult {
+    while context
+        .state
+        .change(async |tx| idempotency::forget(tx, BATCH.into()).await)
+        .await?
+        > 0
+    {}
+    Ok(())
+}
