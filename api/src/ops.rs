@@ -155,8 +155,8 @@ fn docs() -> Response {
 }
 
 #[handler]
-fn metrics(token: Data<&Option<SecretString>>, request: &poem::Request) -> Response {
-    if let Some(token) = token.0 {
+fn metrics(Data(token): Data<&Option<SecretString>>, request: &poem::Request) -> Response {
+    if let Some(token) = token {
         let given = request
             .header("authorization")
             .and_then(|value| value.strip_prefix("Bearer "));

@@ -182,7 +182,7 @@ impl Running {
         self.helpers.shutdown().await;
         match timeout(4 * PAUSE, heart::give_back(&self.pool, &self.name)).await {
             Ok(Ok(given_back)) => {
-                tracing::info!(worker = self.name, given_back, "job engine stopped")
+                tracing::info!(worker = self.name, given_back, "job engine stopped");
             }
             failed => tracing::warn!(
                 ?failed,
@@ -310,8 +310,8 @@ impl Claims {
         wake: Arc<Notify>,
         stop: CancellationToken,
     ) -> Self {
-        let mut poll = interval(settings.poll.0);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(settings.poll.0);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let slots = Arc::new(Semaphore::new(settings.concurrency));
         Self {
             pool,
@@ -320,7 +320,7 @@ impl Claims {
             slots,
             batch: settings.batch,
             wake,
-            poll,
+            poll: look,
             stop,
         }
     }
@@ -405,7 +405,9 @@ async fn pass_on(
     let mut subscription = redis.get_async_pubsub().await?;
     subscription.subscribe(channel).await?;
     // Something may have been said before we heard it.
-    wakes.values().for_each(|wake| wake.notify_one());
+    for wake in wakes.values() {
+        wake.notify_one();
+    }
     let mut messages = subscription.on_message();
     while let Some(message) = messages.next().await {
         let queue = Queue::named(&message.get_payload::<String>().unwrap_or_default());

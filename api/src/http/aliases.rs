@@ -19,6 +19,10 @@ pub async fn rewrite<E: Endpoint>(next: Arc<E>, mut request: Request) -> poem::R
 where
     E::Output: IntoResponse,
 {
+    if request.method() == Method::PATCH {
+        // PUT leaves what is not named, so the two are one operation.
+        request.set_method(Method::PUT);
+    }
     if let Some(path) = canonical(request.method(), request.uri().path()) {
         let query = request
             .uri()

@@ -144,12 +144,12 @@ impl Access {
             access::Actor::Stranger => {
                 limiter
                     .count_address(request, address, app.clock.now())
-                    .await?
+                    .await?;
             }
             actor => {
                 limiter
                     .count_account(request, actor, app.clock.now())
-                    .await?
+                    .await?;
             }
         }
         Ok(Self {

@@ -279,11 +279,10 @@ pub fn methods_of(path: &str) -> Vec<String> {
     let Some(item) = item_at(path) else {
         return Vec::new();
     };
-    METHODS
-        .iter()
-        .filter(|method| item.get(**method).is_some())
-        .map(|method| method.to_uppercase())
-        .collect()
+    let known =
+        |method: &str| item.get(method).is_some() || method == "patch" && item.get("put").is_some();
+    let methods = METHODS.iter().filter(|method| known(method));
+    methods.map(|method| method.to_uppercase()).collect()
 }
 
 fn item_at(path: &str) -> Option<&'static Value> {
@@ -321,10 +320,9 @@ pub fn bad_parameters(method: &str, path: &str, query: &str) -> Vec<(String, Str
     let Some(operation) = item_at(path).and_then(|item| item.get(method.to_lowercase())) else {
         return Vec::new();
     };
-    let template = DOCUMENT["paths"].as_object().into_iter().flatten();
-    let in_path = template
-        .filter_map(|(template, _)| values_in(template, path))
-        .next()
+    let mut templates = DOCUMENT["paths"].as_object().into_iter().flatten();
+    let in_path = templates
+        .find_map(|(template, _)| values_in(template, path))
         .unwrap_or_default();
     let in_path = in_path
         .into_iter()
