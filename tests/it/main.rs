@@ -5,4 +5,5 @@ mod authorisation;
 mod document;
 mod http;
 mod idempotency;
+mod mail;
 mod venues;

@@ -24,6 +24,10 @@ pub async fn send(context: JobContext<Hands>, job: SendMail) -> JobResult {
         .await?
     {
         Next::Sent | Next::Dead { .. } => Ok(()),
-        Next::Again { at, error } => Err(JobError::Later { at, why: error }),
+        // What the server said may name the recipient: it stands in the mail's row, not in the log.
+        Next::Again { at, .. } => Err(JobError::Later {
+            at,
+            why: "the mail was not taken".into(),
+        }),
     }
 }

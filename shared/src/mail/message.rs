@@ -57,6 +57,16 @@ pub enum Next {
     Dead { error: String },
 }
 
+impl Next {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Again { .. } => "put_off",
+            Self::Dead { .. } => "dead",
+        }
+    }
+}
+
 impl Outgoing {
     /// The mail in the form the server gets. It fails only for good: the same row makes the same mail.
     pub(super) fn compose(&self, from: &Mailbox, now: DateTime<Utc>) -> Result<Message, Refusal> {

@@ -66,8 +66,11 @@ pub async fn begin(
 pub async fn settle(tx: &mut Tx, mail: &Outgoing, outcome: Result<(), Refusal>) -> Result<Next> {
     let now = tx.now();
     let next = message::after(outcome, mail, now);
-    let changed = store::settle(tx, mail, &next, now).await?;
-    if let (true, Next::Dead { .. }) = (changed, &next) {
+    let counts = store::settle(tx, mail, &next, now).await?;
+    metrics::counter!("mails_total", "outcome" => next.name()).increment(1);
+    if counts && matches!(next, Next::Dead { .. }) {
+        // What the server said may name the recipient: it stands in the row, not in the log.
+        tracing::warn!(mail_id = %mail.id, "mail given up");
         tx.record(line(mail.organization_id, "mail.dead", mail.id));
     }
     Ok(next)

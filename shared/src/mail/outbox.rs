@@ -18,6 +18,7 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Category;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -86,6 +87,8 @@ async fn put(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     tokio::fs::write(&unfinished, bytes).await?;
     tokio::fs::rename(&unfinished, path).await
 }
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 struct Smtp {
     host: String,
@@ -166,7 +169,7 @@ impl Smtp {
         Ok(())
     }
 
-    async fn connection(&self) -> Result<AsyncSmtpConnection, smtp::Error> {
+    async fn connection(&self) -> Result<AsyncSmtpConnection, AnyError> {
         while let Some((mut connection, since)) = self.take_idle() {
             if since.elapsed() < LONGEST_IDLE && connection.test_connected().await {
                 return Ok(connection);
@@ -175,17 +178,23 @@ impl Smtp {
         self.connect().await
     }
 
-    async fn connect(&self) -> Result<AsyncSmtpConnection, smtp::Error> {
+    async fn connect(&self) -> Result<AsyncSmtpConnection, AnyError> {
         let hello = ClientId::default();
-        let tls = match &self.security {
-            Security::Tls(parameters) => Some(parameters.clone()),
-            Security::StartTls(_) | Security::Plain => None,
-        };
         let address = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(address, None, &hello, tls, None).await?;
-        if let Security::StartTls(parameters) = &self.security {
-            connection.starttls(parameters.clone(), &hello).await?;
+        let mut connection = match &self.security {
+            Security::Tls(tls) => {
+                AsyncSmtpConnection::connect_tokio1(address, None, &hello, Some(tls.clone()), None)
+                    .await?
+            }
+            Security::StartTls(_) | Security::Plain => {
+                let stream = TcpStream::connect(address).await?;
+                // A mail ends with a small write of its own, which would wait 40 ms for company.
+                stream.set_nodelay(true)?;
+                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await?
+            }
+        };
+        if let Security::StartTls(tls) = &self.security {
+            connection.starttls(tls.clone(), &hello).await?;
         }
         if let Some(credentials) = &self.credentials {
             connection
