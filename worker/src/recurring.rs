@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn missed_ticks_are_made_up_for_as_far_as_was_asked() {
         let missed = |catch_up, last, current| every_minute(catch_up).missed(last, current);
-        assert_eq!(missed(CatchUp::Each(9), at(1, 0), at(1, 0)), []);
+        assert!(missed(CatchUp::Each(9), at(1, 0), at(1, 0)).is_empty());
         assert_eq!(
             missed(CatchUp::Each(9), at(1, 0), at(3, 0)),
             [at(2, 0), at(3, 0)]
@@ -234,9 +234,8 @@ mod tests {
             [at(8, 0), at(9, 0)]
         );
         assert_eq!(missed(CatchUp::Latest, at(1, 0), at(9, 0)), [at(9, 0)]);
-        assert_eq!(
-            missed(CatchUp::Latest, at(9, 0), at(1, 0)),
-            [],
+        assert!(
+            missed(CatchUp::Latest, at(9, 0), at(1, 0)).is_empty(),
             "a clock that was set back"
         );
     }
