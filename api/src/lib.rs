@@ -31,6 +31,8 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
 /// Serves until told to stop, then finishes what it has begun.
 pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     let (notice, drain) = (app.config.http.notice.0, app.config.http.drain.0);
+    // Figures count from the first request on.
+    let _figures = shared::telemetry::metrics();
     let endpoint = endpoint(app, stop.clone());
     let close = async move {
         stop.cancelled().await;

@@ -57,6 +57,7 @@ pub struct Readiness {
 
 #[derive(ApiResponse)]
 enum Ready {
+    /// Ready for requests.
     #[oai(status = 200)]
     Yes(Json<Readiness>),
     /// Not now; send requests elsewhere.

@@ -47,6 +47,9 @@ enum Command {
     WithServices(with_services::WithServices),
     /// Throw away the data that `up` has kept
     CleanData,
+    /// Print the OpenAPI document
+    #[command(hide = true)]
+    Openapi,
     /// Print every setting as a Markdown table
     #[command(hide = true)]
     Settings,
@@ -78,6 +81,10 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sandbox(options) => serve::sandbox(options).await,
         Command::WithServices(options) => with_services::with_services(options).await,
         Command::CleanData => up::clean_data().await,
+        Command::Openapi => {
+            println!("{:#}", api::http::document::document());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Settings => {
             print!("{}", reference::markdown());
             Ok(ExitCode::SUCCESS)

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
 use serde_json::Value;
 
@@ -34,7 +34,10 @@ impl<T: Type> Type for Patch<T> {
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        T::schema_ref()
+        T::schema_ref().merge(MetaSchema {
+            nullable: !T::IS_REQUIRED,
+            ..MetaSchema::ANY
+        })
     }
 
     fn register(registry: &mut Registry) {

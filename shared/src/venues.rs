@@ -4,13 +4,13 @@
 //! change it, having said which version they saw. A deleted venue stays in the table, for the events that
 //! took place there, and is gone for everybody. A venue that events still need cannot be deleted.
 
-use chrono::{DateTime, Utc};
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use crate::activity::{self, Activity};
+use crate::clock::Time;
 use crate::error::{Code, Fault, Result};
 use crate::ids::{OrganizationId, VenueId};
 use crate::page::{Page, Paging};
@@ -63,8 +63,8 @@ pub struct Venue {
     /// An inactive venue is not offered in lists.
     pub active: bool,
     pub version: i64,
-    pub created_at: DateTime<Utc>,
-    pub updated_at: DateTime<Utc>,
+    pub created_at: Time,
+    pub updated_at: Time,
 }
 
 /// A venue to be made.
@@ -172,8 +172,8 @@ pub async fn create(tx: &mut Tx, new: NewVenue) -> Result<Venue> {
         contact: new.contact,
         active: new.active,
         version: 1,
-        created_at: tx.now(),
-        updated_at: tx.now(),
+        created_at: tx.now().into(),
+        updated_at: tx.now().into(),
     };
     insert(tx, &venue).await?;
     record(tx, &venue, "venue.created", json!({ "name": venue.name }));
@@ -232,7 +232,7 @@ pub async fn change(
         return Ok(before);
     }
     venue.version += 1;
-    venue.updated_at = tx.now();
+    venue.updated_at = tx.now().into();
     update(tx, &venue).await?;
     record(tx, &venue, "venue.changed", Value::Object(changes));
     Ok(venue)
@@ -354,8 +354,8 @@ async fn insert(db: &mut PgConnection, venue: &Venue) -> Result<()> {
         venue.contact,
         venue.active,
         venue.version,
-        venue.created_at,
-        venue.updated_at,
+        venue.created_at.0,
+        venue.updated_at.0,
     )
     .execute(db)
     .await?;
@@ -380,7 +380,7 @@ async fn update(db: &mut PgConnection, venue: &Venue) -> Result<()> {
         venue.contact,
         venue.active,
         venue.version,
-        venue.updated_at,
+        venue.updated_at.0,
     )
     .execute(db)
     .await?;

@@ -54,7 +54,7 @@ pub struct ErrorContent {
     pub message: String,
     /// What a program needs to act on it.
     pub details: serde_json::Value,
-    pub timestamp: chrono::DateTime<chrono::Utc>,
+    pub timestamp: shared::clock::Time,
     /// Quote it when you ask for help.
     pub request_id: String,
 }
@@ -71,6 +71,7 @@ fn etag<T: Versioned>(thing: &T) -> String {
 /// A thing and, as `ETag`, its version.
 #[derive(ApiResponse)]
 pub enum Found<T: Type + ParseFromJSON + ToJSON> {
+    /// As it is now.
     #[oai(status = 200)]
     Found(
         Json<T>,
@@ -90,6 +91,7 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
 /// A thing that was just made.
 #[derive(ApiResponse)]
 pub enum Created<T: Type + ParseFromJSON + ToJSON> {
+    /// It was made.
     #[oai(status = 201)]
     Created(
         Json<T>,
@@ -113,6 +115,7 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Created<T> {
 /// It is gone.
 #[derive(ApiResponse)]
 pub enum Gone {
+    /// It is gone.
     #[oai(status = 204)]
     Gone,
 }

@@ -38,6 +38,7 @@ fn build() -> Value {
     document["servers"] = json!([{"url": "/"}]);
     close_requests(&mut document);
     say_null(&mut document);
+    write_whole_numbers(&mut document);
     for_each_operation(&mut document, complete);
     document
 }
@@ -148,10 +149,29 @@ fn say_null(document: &mut Value) {
     }
 }
 
+/// poem-openapi keeps bounds as floating point; a reader expects `500000`.
+fn write_whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(Ok(whole)) = number.to_string().strip_suffix(".0").map(str::parse::<i64>) {
+                *value = json!(whole);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(write_whole_numbers),
+        _ => {}
+    }
+}
+
 /// Adds the headers and failures that an operation of this kind has.
 fn complete(method: &str, path: &str, operation: &mut Value) {
     let own = take_errors(operation, path);
     let has_body = operation.get("requestBody").is_some();
+    if let Some(answer) = operation.pointer_mut("/responses/200/description")
+        && answer == ""
+    {
+        *answer = json!("The answer.");
+    }
     let guarded = operation
         .get("security")
         .and_then(Value::as_array)
@@ -177,7 +197,7 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
             "The ETag of the version you have seen, or `*` for any.",
         );
     }
-    if method == "get" && has_header(operation, "ETag") {
+    if method == "get" && has_header(operation, "ETAG") {
         add_header(
             operation,
             "If-None-Match",
