@@ -53,11 +53,9 @@ check-dependencies: ## Licences, bans, sources and known advisories of dependenc
 
 .PHONY: prepare
 prepare: ## Write .sqlx/ after a query or the schema has changed
-	@$(CARGO) build -q -p holdfast 2>/dev/null || test -x $(BUILT) || $(CARGO) build -p holdfast
-	$(BUILT) with-services --migrated -- scripts/prepare-queries.sh
-
-# The changed queries may not compile before they are prepared; an older binary does as well.
-BUILT := $${CARGO_TARGET_DIR:-target}/debug/holdfast
+	@# A changed query may not compile before it is prepared; the servers alone can be built without any query.
+	@$(CARGO) build -q -p holdfast 2>/dev/null || alone=--no-default-features; \
+	$(CARGO) run -q -p holdfast $$alone -- with-services --migrated -- scripts/prepare-queries.sh
 
 .PHONY: fmt
 fmt: ## Format the code

@@ -1,13 +1,10 @@
 //! Where the commands meet the rest of the workspace: every call into it is made here.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::bail;
 use shared::config::Config;
-use sqlx::migrate::Migrator;
-use sqlx::{Connection as _, PgConnection};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -34,15 +31,6 @@ pub async fn worker(_config: Arc<Config>, _stop: CancellationToken) -> anyhow::R
 #[expect(clippy::unused_async, reason = "the migrations are not there yet")]
 pub async fn migrate(_config: &Config) -> anyhow::Result<()> {
     bail!("the migrations are not there yet")
-}
-
-/// Brings a throwaway database to the schema of the project's `migrations` folder, as the files are at this moment:
-/// whoever changes them needs that schema before the changed queries compile.
-pub async fn migrate_from_folder(database_url: &str) -> anyhow::Result<()> {
-    let migrator = Migrator::new(Path::new("migrations")).await?;
-    let mut connection = PgConnection::connect(database_url).await?;
-    migrator.run(&mut connection).await?;
-    Ok(connection.close().await?)
 }
 
 /// How many migrations the database still lacks.

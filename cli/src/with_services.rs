@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::run;
+use crate::migrations;
 use crate::services::{HOME, Promise, Services};
 use crate::settings;
 use crate::signals::StopRequests;
@@ -51,7 +51,7 @@ async fn beside(
     let addresses = start(services, options).await?;
     if options.migrated {
         let [(_, database), _] = &addresses;
-        run::migrate_from_folder(database)
+        migrations::run(database)
             .await
             .context("the migrations do not run")?;
     }
@@ -64,7 +64,7 @@ async fn start(
     services: &mut Services,
     options: &WithServices,
 ) -> anyhow::Result<[(&'static str, String); 2]> {
-    let given = settings::source()?.env;
+    let given = settings::env();
     let given = |name: &str| given.get(name).filter(|_| !options.migrated).cloned();
     let promise = if options.durable {
         Promise::Durable

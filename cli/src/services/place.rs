@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use rand::RngExt as _;
 
 use super::account::Account;
 
@@ -87,7 +88,7 @@ impl Place {
     pub fn password(&self) -> anyhow::Result<String> {
         let path = self.password_file();
         if !path.exists() {
-            self.write("password", &shared::ids::secret_token(""))?;
+            self.write("password", &token())?;
         }
         Ok(fs::read_to_string(&path)?)
     }
@@ -107,6 +108,11 @@ impl Place {
         self.account.own(&path)?;
         Ok(path)
     }
+}
+
+/// Text that nobody can guess.
+fn token() -> String {
+    hex::encode(rand::rng().random::<[u8; 16]>())
 }
 
 fn make_folder(path: &Path) -> anyhow::Result<()> {
@@ -176,7 +182,7 @@ async fn reachable_folder(root: &Path, account: Account) -> anyhow::Result<PathB
     }
     fs::remove_dir_all(&inside)?;
     // An unguessable name: nobody can have put something there for us to fall into.
-    let outside = PathBuf::from("/var/tmp").join(&shared::ids::secret_token("holdfast-")[..32]);
+    let outside = PathBuf::from("/var/tmp").join(format!("holdfast-{}", token()));
     private_folder(&outside, account)?;
     std::os::unix::fs::symlink(&outside, &inside)?;
     if !account.reaches(&outside).await {

@@ -1,0 +1,59 @@
+//! The commands that run, check and describe the product.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use shared::config::Config;
+
+use crate::{doctor, health, reference, run, serve, settings, up};
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Run everything for development: private servers, demo data, a mail catcher, the API and a worker
+    Up,
+    /// Serve the API
+    Api(serve::Serve),
+    /// Run jobs
+    Worker(serve::Serve),
+    /// Bring the database to the current schema
+    Migrate,
+    /// Fill in the demo data; refused in production
+    Seed,
+    /// Check the settings and what they point to, and say what is wrong
+    Doctor,
+    /// Ask the process on this machine whether it is ready; fails when it is not
+    Health(health::Health),
+    /// Catch mails and show them, instead of sending them to anybody
+    Sandbox(serve::Sandbox),
+    /// Throw away the data that `up` has kept
+    CleanData,
+    /// Print every setting as a Markdown table
+    #[command(hide = true)]
+    Settings,
+}
+
+impl Command {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Up => up::up().await,
+            Self::Api(options) => serve::api(options, config()?).await,
+            Self::Worker(options) => serve::worker(options, config()?).await,
+            Self::Migrate => run::migrate(&config()?).await.map(|()| ExitCode::SUCCESS),
+            Self::Seed => run::seed(Arc::new(config()?))
+                .await
+                .map(|()| ExitCode::SUCCESS),
+            Self::Doctor => doctor::doctor().await,
+            Self::Health(options) => health::health(options, &config()?).await,
+            Self::Sandbox(options) => serve::sandbox(options).await,
+            Self::CleanData => up::clean_data().await,
+            Self::Settings => {
+                print!("{}", reference::markdown());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+fn config() -> anyhow::Result<Config> {
+    Ok(Config::read(&settings::source()?)?)
+}
