@@ -2,8 +2,6 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY . .
-# Queries are compiled against .sqlx/, so no database is needed here.
-ENV SQLX_OFFLINE=true
 # The caches outlive a build, so the binary is copied out of them in the same step.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \

@@ -3,10 +3,8 @@
 
 .DEFAULT_GOAL := help
 CARGO ?= cargo
-HOLDFAST := $(CARGO) run -q -p holdfast --
-
-# Queries are compiled against .sqlx/, so that a DATABASE_URL in the shell changes nothing about the build.
-export SQLX_OFFLINE := true
+# Not `-p holdfast`: the features of dependencies are those of the whole workspace then, and nothing is built twice.
+HOLDFAST := $(CARGO) run --bin holdfast --
 
 .PHONY: help
 help: ## List the targets
@@ -54,8 +52,8 @@ check-dependencies: ## Licences, bans, sources and known advisories of dependenc
 .PHONY: prepare
 prepare: ## Write .sqlx/ after a query or the schema has changed
 	@# A changed query may not compile before it is prepared; the servers alone can be built without any query.
-	@$(CARGO) build -q -p holdfast 2>/dev/null || alone=--no-default-features; \
-	$(CARGO) run -q -p holdfast $$alone -- with-services --migrated -- scripts/prepare-queries.sh
+	@$(CARGO) build -q --bin holdfast 2>/dev/null || alone=--no-default-features; \
+	$(CARGO) run --bin holdfast $$alone -- with-services --migrated -- scripts/prepare-queries.sh
 
 .PHONY: fmt
 fmt: ## Format the code

@@ -21,7 +21,9 @@ pub async fn postgres() -> anyhow::Result<PostgresPrograms> {
         "PostgreSQL {OLDEST_POSTGRES} or newer (the server, with the extensions hstore and pgcrypto)"
     );
     match PackageManager::of_this_machine() {
-        Some(PackageManager::Apt) => apt_postgres(&wanted).await?,
+        Some(PackageManager::Apt) => apt_postgres()
+            .await
+            .with_context(|| format!("{wanted} is missing"))?,
         Some(PackageManager::Brew) => brew("postgresql@17").await?,
         None => bail!(
             "{wanted} is missing: neither on the search path nor where packages put it. Please install it"
@@ -38,11 +40,7 @@ pub async fn redis() -> anyhow::Result<RedisProgram> {
         return Ok(found);
     }
     match PackageManager::of_this_machine() {
-        // The server without its system service.
-        Some(PackageManager::Apt) => {
-            apt_get(&["update", "-qq"]).await?;
-            apt_install("redis-tools").await?;
-        }
+        Some(PackageManager::Apt) => apt_redis().await.context("redis-server is missing")?,
         Some(PackageManager::Brew) => brew("redis").await?,
         None => bail!("redis-server is missing on the search path. Please install Redis"),
     }
@@ -78,12 +76,12 @@ async fn brew(package: &str) -> anyhow::Result<()> {
     run("brew", &["install", package]).await
 }
 
-async fn apt_postgres(wanted: &str) -> anyhow::Result<()> {
+async fn apt_postgres() -> anyhow::Result<()> {
     apt_get(&["update", "-qq"]).await?;
     let offered = apt_offers().await?;
     ensure!(
         offered >= OLDEST_POSTGRES,
-        "{wanted} is missing, and this system's packages offer version {offered} at most. \
+        "this system's packages offer version {offered} at most. \
          The packages of https://apt.postgresql.org have newer ones; please install one of them"
     );
     // Debian makes and starts a cluster with the first server package of a version, unless it is told not to.
@@ -95,6 +93,12 @@ async fn apt_postgres(wanted: &str) -> anyhow::Result<()> {
     let installed = apt_install(&format!("postgresql-{offered}")).await;
     write_as_root(settings, &before).await?;
     installed
+}
+
+/// The server without its system service: it is part of the tools too.
+async fn apt_redis() -> anyhow::Result<()> {
+    apt_get(&["update", "-qq"]).await?;
+    apt_install("redis-tools").await
 }
 
 /// The version that the package `postgresql` stands for.
@@ -139,8 +143,7 @@ fn as_root<'a>(command: &[&'a str]) -> anyhow::Result<(&'a str, Vec<&'a str>)> {
     }
     ensure!(
         on_path("sudo"),
-        "this needs root or sudo, and there is neither. Please have it done: {}",
-        command.join(" ")
+        "installing it needs root or sudo, and there is neither: please install it"
     );
     Ok(("sudo", command.to_vec()))
 }
