@@ -63,3 +63,7 @@ fmt: ## Format the code
 clean-data: ## Throw away the data of `make up`
 	@$(HOLDFAST) clean-data
 	@rm -rf .holdfast
+
+.PHONY: openapi
+openapi: ## Write docs/openapi.json after an operation has changed
+	@$(HOLDFAST) openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json

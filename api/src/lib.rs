@@ -44,6 +44,21 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
     Ok(())
 }
 
+/// Answers for the health and the figures of a process that serves nothing else.
+pub async fn serve_health(
+    app: App,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let _figures = shared::telemetry::metrics();
+    let endpoint = ops::health(&app.config.http, stop.clone()).around(errors::render);
+    let endpoint = endpoint.around(observe::observe).data(app);
+    Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
+        .run_with_graceful_shutdown(endpoint, stop.cancelled_owned(), None)
+        .await?;
+    Ok(())
+}
+
 /// The whole interface. What is wrapped last is asked first.
 pub fn endpoint(app: App, stop: CancellationToken) -> impl Endpoint + 'static {
     let limiter = Arc::new(Limiter::new(app.redis.clone(), &app.config.limits));

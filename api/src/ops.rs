@@ -2,7 +2,7 @@
 
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::{Data, Html};
-use poem::{Endpoint, EndpointExt as _, IntoResponse, Response, Route, handler};
+use poem::{EndpointExt as _, IntoResponse, Response, Route, handler};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, OpenApiService};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -18,17 +18,19 @@ pub(crate) fn service() -> OpenApiService<Ops, ()> {
 }
 
 /// Everything outside the API itself.
-pub(crate) fn routes(config: &config::Http, stop: CancellationToken) -> impl Endpoint + 'static {
-    Route::new()
-        .nest("/", service())
+pub(crate) fn routes(config: &config::Http, stop: CancellationToken) -> Route {
+    health(config, stop)
         .at("/docs", poem::get(docs))
         .at("/openapi.json", poem::get(json))
         .at("/openapi.yaml", poem::get(yaml))
-        .at(
-            "/metrics",
-            poem::get(metrics).data(config.metrics_token.clone()),
-        )
-        .data(stop)
+}
+
+/// What every process answers for.
+pub(crate) fn health(config: &config::Http, stop: CancellationToken) -> Route {
+    Route::new().nest("/", service().data(stop)).at(
+        "/metrics",
+        poem::get(metrics).data(config.metrics_token.clone()),
+    )
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]

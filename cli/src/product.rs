@@ -27,6 +27,9 @@ pub enum Command {
     Sandbox(serve::Sandbox),
     /// Throw away the data that `up` has kept
     CleanData,
+    /// Print the OpenAPI document
+    #[command(hide = true)]
+    Openapi,
     /// Print every setting as a Markdown table
     #[command(hide = true)]
     Settings,
@@ -46,6 +49,10 @@ impl Command {
             Self::Health(options) => health::health(options, &config()?).await,
             Self::Sandbox(options) => serve::sandbox(options).await,
             Self::CleanData => up::clean_data().await,
+            Self::Openapi => {
+                println!("{:#}", api::http::document::document());
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Settings => {
                 print!("{}", reference::markdown());
                 Ok(ExitCode::SUCCESS)

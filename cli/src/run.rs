@@ -3,58 +3,85 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::bail;
-use shared::config::Config;
+use anyhow::{Context as _, bail};
+use sandbox::Inbox;
+use shared::App;
+use shared::clock::Clock;
+use shared::config::{Config, Mode};
+use shared::seed::{self, DEMO_KEY};
+use shared::telemetry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Who can log in after `seed`, as name and password.
-pub const DEMO_ACCOUNTS: &[(&str, &str)] = &[];
-
 /// Serves the API until `stop`, then finishes what it has begun.
-#[expect(clippy::unused_async, reason = "the API is not there yet")]
 pub async fn api(
-    _config: Arc<Config>,
-    _listener: TcpListener,
-    _stop: CancellationToken,
+    config: Arc<Config>,
+    listener: TcpListener,
+    stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    bail!("the API is not there yet")
+    let _telemetry = telemetry::init(&config.telemetry, "api")?;
+    api::serve(App::new(config, Clock::System)?, listener, stop).await
 }
 
-/// Runs jobs until `stop`, then finishes what it has begun.
-#[expect(clippy::unused_async, reason = "the worker is not there yet")]
-pub async fn worker(_config: Arc<Config>, _stop: CancellationToken) -> anyhow::Result<()> {
-    bail!("the worker is not there yet")
+/// Runs jobs until `stop`, then finishes what it has begun. Health and figures are answered meanwhile.
+pub async fn worker(config: Arc<Config>, stop: CancellationToken) -> anyhow::Result<()> {
+    let _telemetry = telemetry::init(&config.telemetry, "worker")?;
+    let listen = config.http.worker_listen;
+    let listener = TcpListener::bind(listen).await;
+    let listener =
+        listener.with_context(|| format!("the worker cannot answer for its health on {listen}"))?;
+    let app = App::new(config, Clock::System)?;
+    // Whichever of the two ends takes the other with it.
+    let over = stop.child_token();
+    let (worked, served) = tokio::join!(
+        Box::pin(ending(worker::run(app.clone(), over.clone()), &over)),
+        Box::pin(ending(
+            api::serve_health(app, listener, over.clone()),
+            &over
+        )),
+    );
+    worked.and(served)
+}
+
+async fn ending<T>(part: impl Future<Output = T>, over: &CancellationToken) -> T {
+    let outcome = part.await;
+    over.cancel();
+    outcome
 }
 
 /// Brings the database to the current schema.
-#[expect(clippy::unused_async, reason = "the migrations are not there yet")]
-pub async fn migrate(_config: &Config) -> anyhow::Result<()> {
-    bail!("the migrations are not there yet")
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    app(config)?.migrate().await
 }
 
 /// How many migrations the database still lacks.
-#[expect(clippy::unused_async, reason = "the migrations are not there yet")]
-pub async fn missing_migrations(_config: &Config) -> anyhow::Result<usize> {
-    bail!("the migrations are not there yet")
+pub async fn missing_migrations(config: &Config) -> anyhow::Result<usize> {
+    Ok(app(config)?.pending_migrations().await?)
 }
 
 /// Fills in the demo data, where it is not there yet.
-#[expect(clippy::unused_async, reason = "the demo data is not there yet")]
-pub async fn seed(_config: Arc<Config>) -> anyhow::Result<()> {
-    bail!("the demo data is not there yet")
+pub async fn seed(config: Arc<Config>) -> anyhow::Result<()> {
+    if config.general.mode != Mode::Development {
+        bail!(
+            "demo data has passwords that everybody knows: it is for HOLDFAST_GENERAL_MODE=development only"
+        );
+    }
+    Ok(seed::demo(&app(&config)?).await?)
+}
+
+fn app(config: &Config) -> anyhow::Result<App> {
+    App::new(Arc::new(config.clone()), Clock::System)
 }
 
 /// Catches mails on one address and shows them on the other, until it is dropped.
-#[expect(clippy::unused_async, reason = "the mail catcher is not there yet")]
-pub async fn inbox(_smtp: SocketAddr, _web: SocketAddr) -> anyhow::Result<Inbox> {
-    bail!("the mail catcher is not there yet")
+pub async fn inbox(smtp: SocketAddr, web: SocketAddr) -> anyhow::Result<Inbox> {
+    Ok(Inbox::start(smtp, Some(web)).await?)
 }
 
-/// The mail catcher, for as long as it lives.
-pub struct Inbox;
+/// How the demo organizer is let in.
+pub const DEMO_ACCOUNTS: &[(&str, &str)] = &[("Lighthouse Events", DEMO_KEY)];
 
 /// A request that shows something at once.
 pub fn first_request(api: &str) -> String {
-    format!("curl -s {api}/health/ready")
+    format!("curl -s {api}/api/v1/venues")
 }
