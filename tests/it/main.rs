@@ -6,4 +6,5 @@ mod document;
 mod http;
 mod idempotency;
 mod mail;
+mod queue;
 mod venues;

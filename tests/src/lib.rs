@@ -6,6 +6,7 @@
 
 mod client;
 mod database;
+pub mod queue;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;

@@ -78,6 +78,7 @@ impl<S: Clone + Send + Sync + 'static> Engine<S> {
         let lanes_stop = stop.child_token();
         let mut running = self.start(&lanes_stop).await?;
         let outcome = tokio::select! {
+            biased; // After the stop it is only right that the parts end.
             () = stop.cancelled() => Ok(()),
             ended = running.part_ended() => Err(ended),
         };

@@ -1,0 +1,170 @@
+//! A database and a Redis prefix of a test's own, and what tests do there.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use shared::jobs::{self, Job, NewJob};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, Row as _};
+use tests::queue::{Act, Probe, engine, registry, settings};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
+use worker::queue::EngineError;
+
+pub struct Place {
+    pub pool: PgPool,
+    pub database: String,
+    pub redis_url: String,
+    pub prefix: String,
+    server: String,
+}
+
+/// A running engine, stopped by its end.
+pub struct Running {
+    pub stop: CancellationToken,
+    pub task: JoinHandle<Result<(), EngineError>>,
+}
+
+impl Running {
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.expect("no panic").expect("a clean end");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how the services are handed to the tests")]
+fn service(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `holdfast with-services -- cargo test`"))
+}
+
+/// The real time, as the engine has it.
+#[expect(clippy::disallowed_methods, reason = "the engine runs on the real time")]
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+impl Place {
+    pub async fn new() -> Self {
+        let server = service("DATABASE_URL");
+        let prefix = format!("queue_{}", Ulid::generate()).to_lowercase();
+        sql(&server, &format!("create database {prefix}")).await;
+        let options: PgConnectOptions = server.parse().expect("an address of Postgres");
+        let options = options.database(&prefix);
+        let database = options.to_url_lossy().to_string();
+        let pool = PgPoolOptions::new().max_connections(5).connect_with(options).await.expect("the new database");
+        jobs::install(&pool).await.expect("the tables of apalis");
+        sqlx::raw_sql(include_str!("../../../migrations/0002_recurring.sql")).execute(&pool).await.expect("our tables");
+        sqlx::query(tests::queue::RUNS).execute(&pool).await.expect("the table of the tests");
+        Self { pool, database, redis_url: service("REDIS_URL"), prefix, server }
+    }
+
+    /// Says something to the server about the database.
+    pub async fn server(&self, sentence: &str) {
+        sql(&self.server, &sentence.replace("{database}", &self.prefix)).await;
+    }
+
+    pub fn engine(&self) -> worker::Engine<PgPool> {
+        engine(self.pool.clone(), &self.redis_url, &self.prefix, settings())
+    }
+
+    pub fn start(&self) -> Running {
+        start(self.engine())
+    }
+
+    /// A worker in a process of its own.
+    pub fn process(&self, concurrency: usize) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_test_worker"))
+            .args([&self.database, &self.redis_url, &self.prefix, &concurrency.to_string()])
+            .stdin(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a worker process")
+    }
+
+    pub async fn enqueue_all(&self, jobs: &[NewJob]) {
+        let mut tx = self.pool.begin().await.expect("a transaction");
+        jobs::insert(&mut tx, jobs).await.expect("written");
+        tx.commit().await.expect("committed");
+    }
+
+    pub async fn enqueue<J: Job>(&self, job: &J) -> String {
+        let job = NewJob::new(job, now());
+        self.enqueue_all(std::slice::from_ref(&job)).await;
+        job.id().to_owned()
+    }
+
+    pub async fn probe(&self, name: &str, act: Act) -> String {
+        self.enqueue(&Probe { name: name.into(), act }).await
+    }
+
+    /// Runs what is due at `now`, without an engine.
+    pub async fn run_due(&self, now: DateTime<Utc>) -> usize {
+        worker::run_due(&self.pool, &registry(), &self.pool, now).await.expect("run")
+    }
+
+    pub async fn row(&self, id: &str) -> Stored {
+        sqlx::query_as("select status, attempts, run_at, lock_by, last_result ->> 'Err' as error from apalis.jobs where id = $1")
+            .bind(id)
+            .fetch_one(&self.pool)
+            .await
+            .expect("the job")
+    }
+
+    /// A number out of the database.
+    pub async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query(query).fetch_one(&self.pool).await.expect("an answer").get(0)
+    }
+
+    pub async fn runs(&self) -> i64 {
+        self.count("select count(*) from runs").await
+    }
+
+    /// Waits until the number is as wanted, for as long as is said.
+    pub async fn until(&self, limit: Duration, wanted: i64, query: &'static str) {
+        let begun = Instant::now();
+        loop {
+            // An answer may fail: some tests take the database away.
+            let answer = sqlx::query(query).fetch_one(&self.pool).await.map(|row| row.get::<i64, _>(0));
+            if matches!(answer, Ok(number) if number == wanted) {
+                return;
+            }
+            assert!(begun.elapsed() < limit, "after {limit:?} still {answer:?}, not {wanted}: {query}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.prefix.clone());
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(sql(&server, &format!("drop database {name} with (force)")));
+        });
+        let _ = dropped.join();
+    }
+}
+
+/// What a test looks at in a row of apalis.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Stored {
+    pub status: String,
+    pub attempts: i32,
+    pub run_at: DateTime<Utc>,
+    pub lock_by: Option<String>,
+    pub error: Option<String>,
+}
+
+pub fn start(engine: worker::Engine<PgPool>) -> Running {
+    let stop = CancellationToken::new();
+    Running { task: tokio::spawn(engine.run(stop.clone())), stop }
+}
+
+async fn sql(server: &str, sentence: &str) {
+    let options: PgConnectOptions = server.parse().expect("an address of Postgres");
+    let mut conn = options.connect().await.expect("Postgres");
+    sqlx::raw_sql(AssertSqlSafe(sentence.to_owned())).execute(&mut conn).await.expect("done");
+}

@@ -1,0 +1,124 @@
+//! Jobs that misbehave on demand, for the tests of the job engine, in the test itself or in a worker process.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::config::{Config, Jobs, Source};
+use shared::jobs::{Job, Queue};
+use sqlx::PgPool;
+use tokio::time::sleep;
+use worker::{Engine, JobContext, JobError, JobResult, Registry};
+
+/// Where handlers write down that they were begun.
+pub const RUNS: &str = "create table runs (
+    n bigint generated always as identity, name text, id text, attempt int, cause text,
+    at timestamptz default clock_timestamp()
+)";
+
+/// What a job does once it is begun.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Act {
+    Pass,
+    Sleep { ms: u64 },
+    /// Takes long, but only at its first attempt.
+    SleepFirst { ms: u64 },
+    /// Takes a connection of its worker's pool and keeps it for so long.
+    KeepConnection { ms: u64 },
+    Fail { why: String },
+    Dead { why: String },
+    Panic { why: String },
+    Later { at: DateTime<Utc> },
+    /// Takes its whole process down.
+    Abort,
+}
+
+/// A job with 25 attempts.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Probe {
+    pub name: String,
+    pub act: Act,
+}
+
+impl Job for Probe {
+    const KIND: &'static str = "test.probe";
+    const QUEUE: Queue = Queue::Background;
+}
+
+/// A job with 3 attempts.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Fragile {
+    pub name: String,
+    pub act: Act,
+}
+
+impl Job for Fragile {
+    const KIND: &'static str = "test.fragile";
+    const QUEUE: Queue = Queue::Background;
+    const MAX_ATTEMPTS: u16 = 3;
+}
+
+/// A job that no worker knows.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Unknown {}
+
+impl Job for Unknown {
+    const KIND: &'static str = "test.unknown";
+    const QUEUE: Queue = Queue::Background;
+    const MAX_ATTEMPTS: u16 = 1;
+}
+
+#[must_use]
+pub fn registry() -> Registry<PgPool> {
+    Registry::new()
+        .on(|context, job: Probe| run(context, job.name, job.act))
+        .on(|context, job: Fragile| run(context, job.name, job.act))
+}
+
+async fn run(context: JobContext<PgPool>, name: String, act: Act) -> JobResult {
+    sqlx::query("insert into runs (name, id, attempt, cause) values ($1, $2, $3, $4)")
+        .bind(name)
+        .bind(&context.id)
+        .bind(i32::from(context.attempt))
+        .bind(&context.cause)
+        .execute(&context.state)
+        .await?;
+    match act {
+        Act::Pass => {}
+        Act::Sleep { ms } => sleep(Duration::from_millis(ms)).await,
+        Act::SleepFirst { ms } if context.attempt == 1 => sleep(Duration::from_millis(ms)).await,
+        Act::SleepFirst { .. } => {}
+        Act::KeepConnection { ms } => {
+            let _kept = context.state.acquire().await?;
+            sleep(Duration::from_millis(ms)).await;
+        }
+        Act::Fail { why } => return Err(JobError::Retry(anyhow::Error::msg(why))),
+        Act::Dead { why } => return Err(JobError::Dead(anyhow::Error::msg(why))),
+        Act::Panic { why } => panic!("{why}"),
+        Act::Later { at } => return Err(JobError::Later { at, why: "too early".into() }),
+        Act::Abort => std::process::abort(),
+    }
+    Ok(())
+}
+
+/// The settings of an installation, with a heart that beats fast enough for impatient tests.
+#[must_use]
+pub fn settings() -> Jobs {
+    let required = [("DATABASE_URL", "unused"), ("REDIS_URL", "unused"), ("HOLDFAST_JOBS_HEARTBEAT", "200ms")];
+    let env = required.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    Config::read(&Source { env, ..Source::default() }).expect("settings").jobs
+}
+
+/// An engine that runs the jobs of this module.
+pub fn engine(pool: PgPool, redis_url: &str, prefix: &str, settings: Jobs) -> Engine<PgPool> {
+    Engine {
+        redis: redis::Client::open(redis_url).expect("an address of Redis"),
+        prefix: prefix.to_owned(),
+        settings,
+        drain: Duration::from_secs(10),
+        registry: registry(),
+        recurring: Vec::new(),
+        state: pool.clone(),
+        pool,
+    }
+}
