@@ -20,15 +20,29 @@ pub const RUNS: &str = "create table runs (
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Act {
     Pass,
-    Sleep { ms: u64 },
+    Sleep {
+        ms: u64,
+    },
     /// Takes long, but only at its first attempt.
-    SleepFirst { ms: u64 },
+    SleepFirst {
+        ms: u64,
+    },
     /// Takes a connection of its worker's pool and keeps it for so long.
-    KeepConnection { ms: u64 },
-    Fail { why: String },
-    Dead { why: String },
-    Panic { why: String },
-    Later { at: DateTime<Utc> },
+    KeepConnection {
+        ms: u64,
+    },
+    Fail {
+        why: String,
+    },
+    Dead {
+        why: String,
+    },
+    Panic {
+        why: String,
+    },
+    Later {
+        at: DateTime<Utc>,
+    },
     /// Takes its whole process down.
     Abort,
 }
@@ -95,7 +109,12 @@ async fn run(context: JobContext<PgPool>, name: String, act: Act) -> JobResult {
         Act::Fail { why } => return Err(JobError::Retry(anyhow::Error::msg(why))),
         Act::Dead { why } => return Err(JobError::Dead(anyhow::Error::msg(why))),
         Act::Panic { why } => panic!("{why}"),
-        Act::Later { at } => return Err(JobError::Later { at, why: "too early".into() }),
+        Act::Later { at } => {
+            return Err(JobError::Later {
+                at,
+                why: "too early".into(),
+            });
+        }
         Act::Abort => std::process::abort(),
     }
     Ok(())
@@ -104,9 +123,20 @@ async fn run(context: JobContext<PgPool>, name: String, act: Act) -> JobResult {
 /// The settings of an installation, with a heart that beats fast enough for impatient tests.
 #[must_use]
 pub fn settings() -> Jobs {
-    let required = [("DATABASE_URL", "unused"), ("REDIS_URL", "unused"), ("HOLDFAST_JOBS_HEARTBEAT", "200ms")];
-    let env = required.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    Config::read(&Source { env, ..Source::default() }).expect("settings").jobs
+    let required = [
+        ("DATABASE_URL", "unused"),
+        ("REDIS_URL", "unused"),
+        ("HOLDFAST_JOBS_HEARTBEAT", "200ms"),
+    ];
+    let env = required
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    Config::read(&Source {
+        env,
+        ..Source::default()
+    })
+    .expect("settings")
+    .jobs
 }
 
 /// An engine that runs the jobs of this module.

@@ -10,22 +10,34 @@ use tests::queue::{Act, Probe};
 use super::place::{Place, now};
 
 fn pass(name: &str) -> Probe {
-    Probe { name: name.into(), act: Act::Pass }
+    Probe {
+        name: name.into(),
+        act: Act::Pass,
+    }
 }
 
 #[tokio::test]
 async fn a_job_shares_the_fate_of_its_transaction() {
     let place = Place::new().await;
     let mut tx = place.pool.begin().await.expect("a transaction");
-    jobs::insert(&mut tx, &[NewJob::new(&pass("rolled back"), now())]).await.expect("written");
+    jobs::insert(&mut tx, &[NewJob::new(&pass("rolled back"), now())])
+        .await
+        .expect("written");
     tx.rollback().await.expect("rolled back");
     let mut tx = place.pool.begin().await.expect("a transaction");
-    let queues = jobs::insert(&mut tx, &[NewJob::new(&pass("committed"), now())]).await.expect("written");
+    let queues = jobs::insert(&mut tx, &[NewJob::new(&pass("committed"), now())])
+        .await
+        .expect("written");
     tx.commit().await.expect("committed");
 
     assert_eq!(queues.into_iter().collect::<Vec<_>>(), [Queue::Background]);
     place.run_due(now()).await;
-    assert_eq!(place.count("select count(*) from runs where name = 'committed'").await, 1);
+    assert_eq!(
+        place
+            .count("select count(*) from runs where name = 'committed'")
+            .await,
+        1
+    );
     assert_eq!(place.runs().await, 1);
 }
 
@@ -34,15 +46,30 @@ async fn a_key_is_used_once_and_a_second_time_harms_nobody() {
     let place = Place::new().await;
     let keyed = |name: &str| NewJob::new(&pass(name), now()).key("k");
     let mut tx = place.pool.begin().await.expect("a transaction");
-    jobs::insert(&mut tx, &[keyed("first"), keyed("second")]).await.expect("written");
-    let queues = jobs::insert(&mut tx, &[keyed("third")]).await.expect("written");
+    jobs::insert(&mut tx, &[keyed("first"), keyed("second")])
+        .await
+        .expect("written");
+    let queues = jobs::insert(&mut tx, &[keyed("third")])
+        .await
+        .expect("written");
     assert!(queues.is_empty(), "nobody is woken for nothing");
-    jobs::insert(&mut tx, &[NewJob::new(&pass("other"), now())]).await.expect("the transaction lives on");
+    jobs::insert(&mut tx, &[NewJob::new(&pass("other"), now())])
+        .await
+        .expect("the transaction lives on");
     tx.commit().await.expect("committed");
 
     place.run_due(now()).await;
-    let names = sqlx::query("select name from runs order by n").fetch_all(&place.pool).await.expect("runs");
-    assert_eq!(names.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>(), ["first", "other"]);
+    let names = sqlx::query("select name from runs order by n")
+        .fetch_all(&place.pool)
+        .await
+        .expect("runs");
+    assert_eq!(
+        names
+            .iter()
+            .map(|row| row.get::<String, _>(0))
+            .collect::<Vec<_>>(),
+        ["first", "other"]
+    );
 }
 
 #[tokio::test]
@@ -50,10 +77,18 @@ async fn a_clock_that_is_ahead_delays_nothing() {
     let place = Place::new().await;
     let ahead = now() + TimeDelta::hours(1);
     place.enqueue_all(&[NewJob::new(&pass("now"), ahead)]).await;
-    place.enqueue_all(&[NewJob::new(&pass("in an hour"), now()).run_at(ahead)]).await;
+    place
+        .enqueue_all(&[NewJob::new(&pass("in an hour"), now()).run_at(ahead)])
+        .await;
 
     let running = place.start();
-    place.until(Duration::from_secs(5), 1, "select count(*) from runs where name = 'now'").await;
+    place
+        .until(
+            Duration::from_secs(5),
+            1,
+            "select count(*) from runs where name = 'now'",
+        )
+        .await;
     running.stop().await;
     assert_eq!(place.runs().await, 1, "what was asked for later waits");
     place.run_due(ahead).await;
@@ -64,11 +99,18 @@ async fn a_clock_that_is_ahead_delays_nothing() {
 async fn cause_and_trace_travel_with_the_job() {
     let place = Place::new().await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let job = NewJob::new(&pass("traced"), now()).cause(Some("request-7".into())).trace(Some(trace.into()));
+    let job = NewJob::new(&pass("traced"), now())
+        .cause(Some("request-7".into()))
+        .trace(Some(trace.into()));
     place.enqueue_all(&[job]).await;
     place.run_due(now()).await;
 
-    assert_eq!(place.count("select count(*) from runs where cause = 'request-7'").await, 1);
+    assert_eq!(
+        place
+            .count("select count(*) from runs where cause = 'request-7'")
+            .await,
+        1
+    );
     let stored = "select count(*) from apalis.jobs where convert_from(job, 'UTF8')::jsonb =
         '{\"kind\": \"test.probe\", \"args\": {\"name\": \"traced\", \"act\": \"Pass\"}, \"cause\": \"request-7\",
           \"trace\": \"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\"}'";

@@ -17,7 +17,15 @@ use super::place::{Place, now, start};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn probes(count: usize, act: &Act) -> Vec<NewJob> {
-    let probe = |n| NewJob::new(&Probe { name: format!("{n}"), act: act.clone() }, now());
+    let probe = |n| {
+        NewJob::new(
+            &Probe {
+                name: format!("{n}"),
+                act: act.clone(),
+            },
+            now(),
+        )
+    };
     (0..count).map(probe).collect()
 }
 
@@ -29,7 +37,13 @@ fn sleepy(mut engine: Engine<sqlx::PgPool>) -> Engine<sqlx::PgPool> {
 
 async fn enqueue_and_wake(place: &Place, redis: &ConnectionManager, name: &str) {
     let mut tx = place.pool.begin().await.expect("a transaction");
-    let job = NewJob::new(&Probe { name: name.into(), act: Act::Pass }, now());
+    let job = NewJob::new(
+        &Probe {
+            name: name.into(),
+            act: Act::Pass,
+        },
+        now(),
+    );
     let queues = jobs::insert(&mut tx, &[job]).await.expect("written");
     tx.commit().await.expect("committed");
     jobs::wake(redis, &place.prefix, &queues).await;
@@ -43,22 +57,33 @@ async fn a_woken_worker_begins_within_50_ms() {
     let redis = client.get_connection_manager().await.expect("Redis");
     // The first wake may come before anybody listens.
     enqueue_and_wake(&place, &redis, "first").await;
-    place.until(10 * SECOND, 1, "select count(*) from runs").await;
+    place
+        .until(10 * SECOND, 1, "select count(*) from runs")
+        .await;
 
     let mut waits = Vec::new();
     for n in 0..100 {
-        let begun: chrono::DateTime<chrono::Utc> =
-            sqlx::query_scalar("select clock_timestamp()").fetch_one(&place.pool).await.expect("the time");
+        let begun: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("select clock_timestamp()")
+            .fetch_one(&place.pool)
+            .await
+            .expect("the time");
         enqueue_and_wake(&place, &redis, "timed").await;
-        place.until(10 * SECOND, n + 2, "select count(*) from runs").await;
-        let ran: chrono::DateTime<chrono::Utc> =
-            sqlx::query_scalar("select max(at) from runs").fetch_one(&place.pool).await.expect("the time");
+        place
+            .until(10 * SECOND, n + 2, "select count(*) from runs")
+            .await;
+        let ran: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("select max(at) from runs")
+            .fetch_one(&place.pool)
+            .await
+            .expect("the time");
         waits.push((ran - begun).num_milliseconds());
     }
     running.stop().await;
     waits.sort_unstable();
     // Other tests share the machine, so not the worst of them; the bench looks at those.
-    assert!(waits[94] < 50, "95 of 100 jobs should begin within 50 ms, these are the waits: {waits:?}");
+    assert!(
+        waits[94] < 50,
+        "95 of 100 jobs should begin within 50 ms, these are the waits: {waits:?}"
+    );
 }
 
 #[tokio::test]
@@ -69,7 +94,9 @@ async fn without_redis_jobs_run_all_the_same() {
     engine.redis = redis::Client::open("redis://127.0.0.1:9").expect("an address");
     let running = start(engine);
     place.enqueue_all(&probes(10, &Act::Pass)).await;
-    place.until(5 * SECOND, 10, "select count(*) from runs").await;
+    place
+        .until(5 * SECOND, 10, "select count(*) from runs")
+        .await;
     running.stop().await;
 }
 
@@ -100,15 +127,21 @@ async fn workers_are_woken_again_when_redis_is_back() {
     let client = redis::Client::open(place.redis_url.as_str()).expect("an address of Redis");
     let redis = client.get_connection_manager().await.expect("Redis");
     enqueue_and_wake(&place, &redis, "before").await;
-    place.until(10 * SECOND, 1, "select count(*) from runs").await;
+    place
+        .until(10 * SECOND, 1, "select count(*) from runs")
+        .await;
 
     cut.abort();
     let _ = cut.await;
     enqueue_and_wake(&place, &redis, "meanwhile").await;
     let (_, _back) = open_proxy(&place, &address).await;
-    place.until(10 * SECOND, 2, "select count(*) from runs").await;
+    place
+        .until(10 * SECOND, 2, "select count(*) from runs")
+        .await;
     enqueue_and_wake(&place, &redis, "after").await;
-    place.until(10 * SECOND, 3, "select count(*) from runs").await;
+    place
+        .until(10 * SECOND, 3, "select count(*) from runs")
+        .await;
     running.stop().await;
 }
 
@@ -122,25 +155,42 @@ async fn two_workers_run_each_job_once() {
     one.stop().await;
     other.stop().await;
     assert_eq!(place.runs().await, 2000);
-    assert_eq!(place.count("select count(distinct id) from runs").await, 2000);
+    assert_eq!(
+        place.count("select count(distinct id) from runs").await,
+        2000
+    );
 }
 
 #[tokio::test]
 async fn the_jobs_of_a_killed_worker_are_taken_over() {
     let place = Place::new().await;
     let mut victim = place.process(8);
-    place.enqueue_all(&probes(3, &Act::SleepFirst { ms: 600_000 })).await;
-    place.until(20 * SECOND, 3, "select count(*) from runs").await;
+    place
+        .enqueue_all(&probes(3, &Act::SleepFirst { ms: 600_000 }))
+        .await;
+    place
+        .until(20 * SECOND, 3, "select count(*) from runs")
+        .await;
     let mut heir = place.engine();
     // The heartbeat of an installation, so that its 15 seconds are what is measured.
     heir.settings.heartbeat.0 = SECOND;
     let running = start(heir);
     let killed = Instant::now();
     victim.kill().await.expect("killed");
-    place.until(15 * SECOND, 3, "select count(*) from apalis.jobs where status = 'Done' and attempts = 2").await;
+    place
+        .until(
+            15 * SECOND,
+            3,
+            "select count(*) from apalis.jobs where status = 'Done' and attempts = 2",
+        )
+        .await;
     assert!(killed.elapsed() < 15 * SECOND);
     running.stop().await;
-    assert_eq!(place.count("select count(*) from apalis.workers").await, 0, "the dead are buried");
+    assert_eq!(
+        place.count("select count(*) from apalis.workers").await,
+        0,
+        "the dead are buried"
+    );
 }
 
 /// With all slots taken, more jobs waiting, and jobs that keep every connection of the pool to themselves.
@@ -148,17 +198,35 @@ async fn the_jobs_of_a_killed_worker_are_taken_over() {
 async fn a_busy_worker_is_not_taken_for_dead() {
     let place = Place::new().await;
     let mut busy = place.engine();
-    busy.pool = PgPoolOptions::new().max_connections(5).connect(&place.database).await.expect("the database");
+    busy.pool = PgPoolOptions::new()
+        .max_connections(5)
+        .connect(&place.database)
+        .await
+        .expect("the database");
     busy.state = busy.pool.clone();
     busy.settings.concurrency = 5;
     let busy = start(busy);
-    place.enqueue_all(&probes(10, &Act::KeepConnection { ms: 2500 })).await;
-    place.until(10 * SECOND, 5, "select count(*) from apalis.jobs where lock_by is not null").await;
+    place
+        .enqueue_all(&probes(10, &Act::KeepConnection { ms: 2500 }))
+        .await;
+    place
+        .until(
+            10 * SECOND,
+            5,
+            "select count(*) from apalis.jobs where lock_by is not null",
+        )
+        .await;
     let mut idle = place.engine();
     idle.settings.concurrency = 1;
     let idle = start(idle);
     // A heart of 200 ms is missed after one second.
-    place.until(30 * SECOND, 10, "select count(*) from apalis.jobs where status = 'Done' and attempts = 1").await;
+    place
+        .until(
+            30 * SECOND,
+            10,
+            "select count(*) from apalis.jobs where status = 'Done' and attempts = 1",
+        )
+        .await;
     busy.stop().await;
     idle.stop().await;
     assert_eq!(place.runs().await, 10);
@@ -167,13 +235,21 @@ async fn a_busy_worker_is_not_taken_for_dead() {
 async fn exit(child: &mut Child) -> std::process::ExitStatus {
     // Waiting would close its input, which would end it.
     let _input = child.stdin.take();
-    tokio::time::timeout(20 * SECOND, child.wait()).await.expect("it ends").expect("its status")
+    tokio::time::timeout(20 * SECOND, child.wait())
+        .await
+        .expect("it ends")
+        .expect("its status")
 }
 
 #[tokio::test]
 async fn a_job_that_kills_its_workers_dies_and_the_others_live() {
     let place = Place::new().await;
-    let killer = place.enqueue(&Fragile { name: "killer".into(), act: Act::Abort }).await;
+    let killer = place
+        .enqueue(&Fragile {
+            name: "killer".into(),
+            act: Act::Abort,
+        })
+        .await;
     place.enqueue_all(&probes(5, &Act::Sleep { ms: 300 })).await;
     let dead = "select count(*) from apalis.jobs where status = 'Killed'";
     // A supervisor starts it again whenever it dies.
@@ -186,8 +262,17 @@ async fn a_job_that_kills_its_workers_dies_and_the_others_live() {
         () = supervisor => {}
         () = place.until(90 * SECOND, 1, dead) => {}
     }
-    assert_eq!(place.row(&killer).await.error.as_deref(), Some("its worker died each time it ran"));
-    assert_eq!(place.count("select count(*) from runs where name = 'killer'").await, 3, "and not once more");
+    assert_eq!(
+        place.row(&killer).await.error.as_deref(),
+        Some("its worker died each time it ran")
+    );
+    assert_eq!(
+        place
+            .count("select count(*) from runs where name = 'killer'")
+            .await,
+        3,
+        "and not once more"
+    );
     let running = place.start();
     place.until(30 * SECOND, 5, "select count(*) from apalis.jobs where status = 'Done' and convert_from(job, 'UTF8') like '%Sleep%'").await;
     running.stop().await;
@@ -195,19 +280,35 @@ async fn a_job_that_kills_its_workers_dies_and_the_others_live() {
 
 async fn terminate(child: &Child) {
     let pid = child.id().expect("alive").to_string();
-    assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill").success());
+    assert!(
+        tokio::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .expect("kill")
+            .success()
+    );
 }
 
 #[tokio::test]
 async fn a_stopped_worker_finishes_what_runs_and_leaves_the_rest() {
     let place = Place::new().await;
     let mut worker = place.process(2);
-    place.enqueue_all(&probes(6, &Act::Sleep { ms: 1500 })).await;
-    place.until(20 * SECOND, 2, "select count(*) from runs").await;
+    place
+        .enqueue_all(&probes(6, &Act::Sleep { ms: 1500 }))
+        .await;
+    place
+        .until(20 * SECOND, 2, "select count(*) from runs")
+        .await;
     terminate(&worker).await;
     assert!(exit(&mut worker).await.success());
     assert_eq!(place.runs().await, 2);
-    assert_eq!(place.count("select count(*) from apalis.jobs where status = 'Done'").await, 2);
+    assert_eq!(
+        place
+            .count("select count(*) from apalis.jobs where status = 'Done'")
+            .await,
+        2
+    );
     let untouched = "select count(*) from apalis.jobs where status = 'Pending' and attempts = 0 and lock_by is null";
     assert_eq!(place.count(untouched).await, 4);
     assert_eq!(place.count("select count(*) from apalis.workers").await, 0);
@@ -220,12 +321,17 @@ async fn a_job_that_takes_too_long_to_stop_is_given_back() {
     engine.drain = SECOND;
     let running = start(engine);
     let id = place.probe("long", Act::SleepFirst { ms: 600_000 }).await;
-    place.until(10 * SECOND, 1, "select count(*) from runs").await;
+    place
+        .until(10 * SECOND, 1, "select count(*) from runs")
+        .await;
     let stopped = Instant::now();
     running.stop().await;
     assert!(stopped.elapsed() < 8 * SECOND);
     let stored = place.row(&id).await;
-    assert_eq!((stored.status.as_str(), stored.attempts, stored.lock_by), ("Pending", 0, None));
+    assert_eq!(
+        (stored.status.as_str(), stored.attempts, stored.lock_by),
+        ("Pending", 0, None)
+    );
 }
 
 /// A restart as a worker sees it: every connection is cut, and new ones are refused for a while.
@@ -236,8 +342,12 @@ async fn a_worker_outlives_a_restart_of_postgres() {
     // No second worker is there to take anything over, and none should: the first is alive.
     engine.settings.heartbeat.0 = SECOND;
     let running = start(engine);
-    let finishes = place.probe("finishes during the outage", Act::Sleep { ms: 1500 }).await;
-    place.until(10 * SECOND, 1, "select count(*) from runs").await;
+    let finishes = place
+        .probe("finishes during the outage", Act::Sleep { ms: 1500 })
+        .await;
+    place
+        .until(10 * SECOND, 1, "select count(*) from runs")
+        .await;
     place
         .server(
             "alter database {database} allow_connections false;
@@ -246,13 +356,28 @@ async fn a_worker_outlives_a_restart_of_postgres() {
         .await;
     // The outage lasts until the job has ended in it.
     tokio::time::sleep(2 * SECOND).await;
-    place.server("alter database {database} allow_connections true").await;
+    place
+        .server("alter database {database} allow_connections true")
+        .await;
 
-    place.until(15 * SECOND, 1, "select count(*) from apalis.jobs where status = 'Done' and attempts = 1").await;
+    place
+        .until(
+            15 * SECOND,
+            1,
+            "select count(*) from apalis.jobs where status = 'Done' and attempts = 1",
+        )
+        .await;
     place.probe("afterwards", Act::Pass).await;
-    place.until(15 * SECOND, 2, "select count(*) from runs").await;
+    place
+        .until(15 * SECOND, 2, "select count(*) from runs")
+        .await;
     assert!(!running.task.is_finished());
     running.stop().await;
     assert_eq!(place.row(&finishes).await.status, "Done");
-    assert_eq!(place.count("select count(*) from runs where name like 'finishes%'").await, 1);
+    assert_eq!(
+        place
+            .count("select count(*) from runs where name like 'finishes%'")
+            .await,
+        1
+    );
 }

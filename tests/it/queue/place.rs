@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use shared::clock::Clock;
 use shared::jobs::{self, Job, NewJob};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, Row as _};
@@ -35,15 +36,18 @@ impl Running {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how the services are handed to the tests")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how the services are handed to the tests"
+)]
 fn service(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `holdfast with-services -- cargo test`"))
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run `holdfast with-services -- cargo test`"))
 }
 
 /// The real time, as the engine has it.
-#[expect(clippy::disallowed_methods, reason = "the engine runs on the real time")]
 pub fn now() -> DateTime<Utc> {
-    Utc::now()
+    Clock::System.now()
 }
 
 impl Place {
@@ -54,11 +58,27 @@ impl Place {
         let options: PgConnectOptions = server.parse().expect("an address of Postgres");
         let options = options.database(&prefix);
         let database = options.to_url_lossy().to_string();
-        let pool = PgPoolOptions::new().max_connections(5).connect_with(options).await.expect("the new database");
+        let pool = PgPoolOptions::new()
+            .max_connections(5)
+            .connect_with(options)
+            .await
+            .expect("the new database");
         jobs::install(&pool).await.expect("the tables of apalis");
-        sqlx::raw_sql(include_str!("../../../migrations/0002_recurring.sql")).execute(&pool).await.expect("our tables");
-        sqlx::query(tests::queue::RUNS).execute(&pool).await.expect("the table of the tests");
-        Self { pool, database, redis_url: service("REDIS_URL"), prefix, server }
+        sqlx::raw_sql(include_str!("../../../migrations/0002_recurring.sql"))
+            .execute(&pool)
+            .await
+            .expect("our tables");
+        sqlx::query(tests::queue::RUNS)
+            .execute(&pool)
+            .await
+            .expect("the table of the tests");
+        Self {
+            pool,
+            database,
+            redis_url: service("REDIS_URL"),
+            prefix,
+            server,
+        }
     }
 
     /// Says something to the server about the database.
@@ -77,7 +97,12 @@ impl Place {
     /// A worker in a process of its own.
     pub fn process(&self, concurrency: usize) -> Child {
         Command::new(env!("CARGO_BIN_EXE_test_worker"))
-            .args([&self.database, &self.redis_url, &self.prefix, &concurrency.to_string()])
+            .args([
+                &self.database,
+                &self.redis_url,
+                &self.prefix,
+                &concurrency.to_string(),
+            ])
             .stdin(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -97,12 +122,18 @@ impl Place {
     }
 
     pub async fn probe(&self, name: &str, act: Act) -> String {
-        self.enqueue(&Probe { name: name.into(), act }).await
+        self.enqueue(&Probe {
+            name: name.into(),
+            act,
+        })
+        .await
     }
 
     /// Runs what is due at `now`, without an engine.
     pub async fn run_due(&self, now: DateTime<Utc>) -> usize {
-        worker::run_due(&self.pool, &registry(), &self.pool, now).await.expect("run")
+        worker::run_due(&self.pool, &registry(), &self.pool, now)
+            .await
+            .expect("run")
     }
 
     pub async fn row(&self, id: &str) -> Stored {
@@ -115,7 +146,11 @@ impl Place {
 
     /// A number out of the database.
     pub async fn count(&self, query: &'static str) -> i64 {
-        sqlx::query(query).fetch_one(&self.pool).await.expect("an answer").get(0)
+        sqlx::query(query)
+            .fetch_one(&self.pool)
+            .await
+            .expect("an answer")
+            .get(0)
     }
 
     pub async fn runs(&self) -> i64 {
@@ -127,11 +162,17 @@ impl Place {
         let begun = Instant::now();
         loop {
             // An answer may fail: some tests take the database away.
-            let answer = sqlx::query(query).fetch_one(&self.pool).await.map(|row| row.get::<i64, _>(0));
+            let answer = sqlx::query(query)
+                .fetch_one(&self.pool)
+                .await
+                .map(|row| row.get::<i64, _>(0));
             if matches!(answer, Ok(number) if number == wanted) {
                 return;
             }
-            assert!(begun.elapsed() < limit, "after {limit:?} still {answer:?}, not {wanted}: {query}");
+            assert!(
+                begun.elapsed() < limit,
+                "after {limit:?} still {answer:?}, not {wanted}: {query}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -141,7 +182,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.prefix.clone());
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(sql(&server, &format!("drop database {name} with (force)")));
         });
         let _ = dropped.join();
@@ -160,11 +204,17 @@ pub struct Stored {
 
 pub fn start(engine: worker::Engine<PgPool>) -> Running {
     let stop = CancellationToken::new();
-    Running { task: tokio::spawn(engine.run(stop.clone())), stop }
+    Running {
+        task: tokio::spawn(engine.run(stop.clone())),
+        stop,
+    }
 }
 
 async fn sql(server: &str, sentence: &str) {
     let options: PgConnectOptions = server.parse().expect("an address of Postgres");
     let mut conn = options.connect().await.expect("Postgres");
-    sqlx::raw_sql(AssertSqlSafe(sentence.to_owned())).execute(&mut conn).await.expect("done");
+    sqlx::raw_sql(AssertSqlSafe(sentence.to_owned()))
+        .execute(&mut conn)
+        .await
+        .expect("done");
 }

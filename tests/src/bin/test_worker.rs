@@ -18,7 +18,10 @@ async fn main() -> anyhow::Result<()> {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(9);
     });
-    let pool = PgPoolOptions::new().max_connections(5).connect(database).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(5)
+        .connect(database)
+        .await?;
     let mut settings = tests::queue::settings();
     settings.concurrency = concurrency.parse()?;
     let stop = CancellationToken::new();
@@ -28,6 +31,8 @@ async fn main() -> anyhow::Result<()> {
         terminate.recv().await;
         stopper.cancel();
     });
-    tests::queue::engine(pool, redis, prefix, settings).run(stop).await?;
+    tests::queue::engine(pool, redis, prefix, settings)
+        .run(stop)
+        .await?;
     Ok(())
 }
