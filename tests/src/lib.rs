@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use client::{Answer, Client};
-pub use database::Database;
+pub use database::{Database, env};
 
 /// What must be true of the database at the end of every test; a row is a breach.
 const INVARIANTS: &str = include_str!("../invariants.sql");
@@ -77,7 +77,7 @@ impl World {
             .await
             .expect("a free port");
         let smtp = format!("smtp://{}?tls=none", inbox.smtp_addr());
-        let redis = database::env("REDIS_URL");
+        let redis = env("REDIS_URL");
         let defaults = [
             ("DATABASE_URL", database.url.as_str()),
             ("REDIS_URL", &redis),

@@ -98,10 +98,9 @@ async fn run(context: JobContext<PgPool>, name: String, act: Act) -> JobResult {
         .execute(&context.state)
         .await?;
     match act {
-        Act::Pass => {}
         Act::Sleep { ms } => sleep(Duration::from_millis(ms)).await,
         Act::SleepFirst { ms } if context.attempt == 1 => sleep(Duration::from_millis(ms)).await,
-        Act::SleepFirst { .. } => {}
+        Act::Pass | Act::SleepFirst { .. } => {}
         Act::KeepConnection { ms } => {
             let _kept = context.state.acquire().await?;
             sleep(Duration::from_millis(ms)).await;
@@ -140,6 +139,7 @@ pub fn settings() -> Jobs {
 }
 
 /// An engine that runs the jobs of this module.
+#[must_use]
 pub fn engine(pool: PgPool, redis_url: &str, prefix: &str, settings: Jobs) -> Engine<PgPool> {
     Engine {
         redis: redis::Client::open(redis_url).expect("an address of Redis"),

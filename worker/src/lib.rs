@@ -5,7 +5,8 @@
 //! | [`registry`] | what a handler is: its context, its errors, which kind it runs |
 //! | [`attempt`] | one attempt at one job, from the stored row to how it ended |
 //! | [`ledger`] | how the end of an attempt is written back |
-//! | [`queue`] | the engine on apalis: waking, claiming, running, draining |
+//! | [`queue`] | everything we had to learn about apalis: claiming jobs and running them |
+//! | [`engine`] | its lanes and what keeps them going, from the start to the drain |
 //! | `heart` | heartbeats, and taking over from those who have none |
 //! | `gauges` | how the queues are doing, for the operator |
 //! | [`recurring`] | jobs that come back every so often |
@@ -13,6 +14,7 @@
 
 pub mod attempt;
 pub mod due;
+pub mod engine;
 mod gauges;
 mod heart;
 pub mod ledger;
@@ -22,7 +24,7 @@ pub mod recurring;
 pub mod registry;
 mod work;
 
-pub use queue::Engine;
+pub use engine::{Engine, EngineError};
 pub use recurring::{CatchUp, Recurring};
 pub use registry::{JobContext, JobError, JobResult, Registry};
 pub use work::{Hands, registry, run, run_due};

@@ -9,18 +9,17 @@ use shared::jobs::{self, Job, NewJob};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, Row as _};
 use tests::queue::{Act, Probe, engine, registry, settings};
+use tests::{Database, env};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use ulid::Ulid;
-use worker::queue::EngineError;
+use worker::EngineError;
 
 pub struct Place {
     pub pool: PgPool,
     pub database: String,
     pub redis_url: String,
     pub prefix: String,
-    server: String,
 }
 
 /// A running engine, stopped by its end.
@@ -36,15 +35,6 @@ impl Running {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how the services are handed to the tests"
-)]
-fn service(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: run `holdfast with-services -- cargo test`"))
-}
-
 /// The real time, as the engine has it.
 pub fn now() -> DateTime<Utc> {
     Clock::System.now()
@@ -52,38 +42,33 @@ pub fn now() -> DateTime<Utc> {
 
 impl Place {
     pub async fn new() -> Self {
-        let server = service("DATABASE_URL");
-        let prefix = format!("queue_{}", Ulid::generate()).to_lowercase();
-        sql(&server, &format!("create database {prefix}")).await;
-        let options: PgConnectOptions = server.parse().expect("an address of Postgres");
-        let options = options.database(&prefix);
-        let database = options.to_url_lossy().to_string();
+        let Database { name, url } = Database::from_template().await;
         let pool = PgPoolOptions::new()
             .max_connections(5)
-            .connect_with(options)
+            .connect(&url)
             .await
             .expect("the new database");
-        jobs::install(&pool).await.expect("the tables of apalis");
-        sqlx::raw_sql(include_str!("../../../migrations/0002_recurring.sql"))
-            .execute(&pool)
-            .await
-            .expect("our tables");
         sqlx::query(tests::queue::RUNS)
             .execute(&pool)
             .await
             .expect("the table of the tests");
         Self {
             pool,
-            database,
-            redis_url: service("REDIS_URL"),
-            prefix,
-            server,
+            database: url,
+            redis_url: env("REDIS_URL"),
+            prefix: name,
         }
     }
 
     /// Says something to the server about the database.
     pub async fn server(&self, sentence: &str) {
-        sql(&self.server, &sentence.replace("{database}", &self.prefix)).await;
+        let options: PgConnectOptions =
+            env("DATABASE_URL").parse().expect("an address of Postgres");
+        let mut server = options.connect().await.expect("Postgres");
+        sqlx::raw_sql(AssertSqlSafe(sentence.replace("{database}", &self.prefix)))
+            .execute(&mut server)
+            .await
+            .expect("done");
     }
 
     pub fn engine(&self) -> worker::Engine<PgPool> {
@@ -131,7 +116,7 @@ impl Place {
 
     /// Runs what is due at `now`, without an engine.
     pub async fn run_due(&self, now: DateTime<Utc>) -> usize {
-        worker::run_due(&self.pool, &registry(), &self.pool, now)
+        worker::due::run_due(&self.pool, &registry(), &self.pool, now)
             .await
             .expect("run")
     }
@@ -180,15 +165,19 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.prefix.clone());
-        let dropped = std::thread::spawn(move || {
+        let database = Database {
+            name: self.prefix.clone(),
+            url: self.database.clone(),
+        };
+        // On a runtime of its own: that of the test is busy dropping us.
+        let removed = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("a runtime");
-            runtime.block_on(sql(&server, &format!("drop database {name} with (force)")));
+            runtime.block_on(database.remove());
         });
-        let _ = dropped.join();
+        let _ = removed.join();
     }
 }
 
@@ -208,13 +197,4 @@ pub fn start(engine: worker::Engine<PgPool>) -> Running {
         task: tokio::spawn(engine.run(stop.clone())),
         stop,
     }
-}
-
-async fn sql(server: &str, sentence: &str) {
-    let options: PgConnectOptions = server.parse().expect("an address of Postgres");
-    let mut conn = options.connect().await.expect("Postgres");
-    sqlx::raw_sql(AssertSqlSafe(sentence.to_owned()))
-        .execute(&mut conn)
-        .await
-        .expect("done");
 }

@@ -14,6 +14,7 @@ use shared::clock::Clock;
 use shared::jobs::{self, Job, NewJob, Queue};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
+use tests::env;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use worker::{Engine, Registry};
@@ -67,7 +68,7 @@ struct Bench {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let (server, redis_url) = (service("DATABASE_URL")?, service("REDIS_URL")?);
+    let (server, redis_url) = (env("DATABASE_URL"), env("REDIS_URL"));
     let prefix = format!("bench_{}", ulid::Ulid::generate()).to_lowercase();
     sql(&server, format!("create database {prefix}")).await?;
     let result = measure(&server, redis_url, prefix.clone()).await;
@@ -132,7 +133,7 @@ impl Bench {
         &self,
     ) -> anyhow::Result<(
         CancellationToken,
-        tokio::task::JoinHandle<Result<(), worker::queue::EngineError>>,
+        tokio::task::JoinHandle<Result<(), worker::EngineError>>,
     )> {
         let (run, begun) = (Arc::clone(&self.run), self.begun.clone());
         let registry = Registry::new()
@@ -230,14 +231,6 @@ async fn rate(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 
 fn now() -> DateTime<Utc> {
     Clock::System.now()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how the services are handed to the bench"
-)]
-fn service(name: &str) -> anyhow::Result<String> {
-    std::env::var(name).with_context(|| format!("{name} is not set"))
 }
 
 async fn sql(server: &str, sentence: String) -> anyhow::Result<()> {

@@ -1,0 +1,205 @@
+//! The engine: the lanes that run jobs, and what keeps them going: the heart, the ledger, the wakes, the ticks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apalis_core::error::WorkerError;
+use futures_util::StreamExt as _;
+use shared::config;
+use shared::jobs::{self, Queue};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::queue::{Claims, run_lane};
+use crate::recurring::{self, Recurring, database_now};
+use crate::registry::Registry;
+use crate::{gauges, heart, ledger};
+
+/// How long to leave Postgres or Redis alone after a failure.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// All that running jobs takes.
+#[derive(Debug)]
+pub struct Engine<S> {
+    pub pool: PgPool,
+    pub redis: redis::Client,
+    /// What the channels of this installation begin with.
+    pub prefix: String,
+    pub settings: config::Jobs,
+    /// How long running jobs may go on after the stop.
+    pub drain: Duration,
+    pub registry: Registry<S>,
+    pub recurring: Vec<Recurring>,
+    pub state: S,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("the job engine cannot start")]
+    Start(#[from] sqlx::Error),
+    /// What must not happen, and must not go unnoticed: nobody would run jobs any more.
+    #[error("a part of the job engine ended by itself: {0}")]
+    Ended(String),
+}
+
+impl<S: Clone + Send + Sync + 'static> Engine<S> {
+    /// Runs jobs until `stop`; then the running ones finish and nothing stays behind.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), EngineError> {
+        let drain = self.drain;
+        // The parts have a token of their own: if one of them fails, the others stop, but not the caller.
+        let lanes_stop = stop.child_token();
+        let mut running = self.start(&lanes_stop).await?;
+        let outcome = tokio::select! {
+            biased; // After the stop it is only right that the parts end.
+            () = stop.cancelled() => Ok(()),
+            ended = running.part_ended() => Err(ended),
+        };
+        lanes_stop.cancel();
+        running.drain(drain).await;
+        outcome
+    }
+
+    async fn start(self, stop: &CancellationToken) -> Result<Running, EngineError> {
+        // Connections of the engine's own: jobs that use up the pool must not make their worker look dead.
+        let options = self.pool.connect_options().as_ref().clone();
+        let pool = PgPoolOptions::new()
+            .max_connections(6)
+            .connect_with(options)
+            .await?;
+        // A name is never used twice, or the heart would beat for what an earlier life left behind.
+        let name = format!(
+            "worker-{}",
+            jobs::fresh_id(database_now(&mut *pool.acquire().await?).await?)
+        );
+        heart::beat(&pool, &name).await?;
+        let (registry, prune) =
+            recurring::housekeeping(self.registry, self.pool, self.settings.keep.delta());
+        let hands = Arc::new((registry, self.state));
+        let wakes: Wakes = Queue::ALL
+            .into_iter()
+            .map(|queue| (queue, Arc::default()))
+            .collect();
+
+        let (ends, written) = mpsc::channel(1024);
+        let ledger = tokio::spawn(ledger::keep(pool.clone(), name.clone(), written));
+        let mut helpers = JoinSet::new();
+        helpers.spawn(heart::keep_beating(
+            pool.clone(),
+            name.clone(),
+            self.settings.heartbeat.0,
+        ));
+        helpers.spawn(recurring::keep_ticking(
+            pool.clone(),
+            self.recurring.into_iter().chain([prune]).collect(),
+        ));
+        helpers.spawn(gauges::keep_looking(pool.clone()));
+        helpers.spawn(listen(
+            self.redis,
+            jobs::wake_channel(&self.prefix),
+            wakes.clone(),
+        ));
+        let mut lanes = JoinSet::new();
+        for (queue, wake) in wakes {
+            let claims = Claims::new(
+                pool.clone(),
+                &name,
+                queue,
+                &self.settings,
+                wake,
+                stop.clone(),
+            );
+            lanes.spawn(run_lane(claims, Arc::clone(&hands), ends.clone()));
+        }
+        tracing::info!(worker = name, "job engine runs");
+        Ok(Running {
+            pool,
+            name,
+            lanes,
+            helpers,
+            ledger,
+        })
+    }
+}
+
+/// The parts of an engine.
+struct Running {
+    pool: PgPool,
+    name: String,
+    lanes: JoinSet<Result<(), WorkerError>>,
+    helpers: JoinSet<()>,
+    ledger: JoinHandle<()>,
+}
+
+impl Running {
+    async fn part_ended(&mut self) -> EngineError {
+        EngineError::Ended(tokio::select! {
+            ended = self.lanes.join_next() => format!("lane: {ended:?}"),
+            ended = self.helpers.join_next() => format!("helper: {ended:?}"),
+        })
+    }
+
+    async fn drain(mut self, limit: Duration) {
+        if timeout(limit, async {
+            while self.lanes.join_next().await.is_some() {}
+        })
+        .await
+        .is_err()
+        {
+            tracing::warn!("jobs are interrupted: they took too long to finish");
+        }
+        self.lanes.shutdown().await;
+        // The lanes were the ones to write to it, so it ends once all is written; without Postgres that is never.
+        if timeout(4 * PAUSE, &mut self.ledger).await.is_err() {
+            self.ledger.abort();
+        }
+        self.helpers.shutdown().await;
+        match timeout(4 * PAUSE, heart::give_back(&self.pool, &self.name)).await {
+            Ok(Ok(given_back)) => {
+                tracing::info!(worker = self.name, given_back, "job engine stopped");
+            }
+            failed => tracing::warn!(
+                ?failed,
+                "job engine stopped; others will take over what it did not finish"
+            ),
+        }
+    }
+}
+
+/// What wakes each queue.
+type Wakes = BTreeMap<Queue, Arc<Notify>>;
+
+/// Passes on what [`jobs::wake`] says. While Redis is away, `settings.poll` is what there is.
+async fn listen(redis: redis::Client, channel: String, wakes: Wakes) {
+    loop {
+        if let Err(error) = pass_on(&redis, &channel, &wakes).await {
+            tracing::warn!(%error, "not woken through Redis");
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn pass_on(
+    redis: &redis::Client,
+    channel: &str,
+    wakes: &Wakes,
+) -> Result<(), redis::RedisError> {
+    let mut subscription = redis.get_async_pubsub().await?;
+    subscription.subscribe(channel).await?;
+    // Something may have been said before we heard it.
+    for wake in wakes.values() {
+        wake.notify_one();
+    }
+    let mut messages = subscription.on_message();
+    while let Some(message) = messages.next().await {
+        let queue = Queue::named(&message.get_payload::<String>().unwrap_or_default());
+        if let Some(wake) = queue.and_then(|queue| wakes.get(&queue)) {
+            wake.notify_one();
+        }
+    }
+    Ok(())
+}
