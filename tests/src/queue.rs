@@ -6,13 +6,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::config::{Config, Jobs, Source};
 use shared::jobs::{Job, Queue};
+use shared::telemetry;
 use sqlx::PgPool;
 use tokio::time::sleep;
 use worker::{Engine, JobContext, JobError, JobResult, Registry};
 
 /// Where handlers write down that they were begun.
 pub const RUNS: &str = "create table runs (
-    n bigint generated always as identity, name text, id text, attempt int, cause text,
+    n bigint generated always as identity, name text, id text, attempt int, cause text, trace text,
     at timestamptz default clock_timestamp()
 )";
 
@@ -90,11 +91,12 @@ pub fn registry() -> Registry<PgPool> {
 }
 
 async fn run(context: JobContext<PgPool>, name: String, act: Act) -> JobResult {
-    sqlx::query("insert into runs (name, id, attempt, cause) values ($1, $2, $3, $4)")
+    sqlx::query("insert into runs (name, id, attempt, cause, trace) values ($1, $2, $3, $4, $5)")
         .bind(name)
         .bind(&context.id)
         .bind(i32::from(context.attempt))
         .bind(&context.cause)
+        .bind(telemetry::current_traceparent())
         .execute(&context.state)
         .await?;
     match act {
@@ -119,23 +121,21 @@ async fn run(context: JobContext<PgPool>, name: String, act: Act) -> JobResult {
     Ok(())
 }
 
-/// The settings of an installation, with a heart that beats fast enough for impatient tests.
+/// The configuration of an installation, with a heart that beats fast enough for impatient tests.
 #[must_use]
-pub fn settings() -> Jobs {
-    let required = [
+pub fn config() -> Config {
+    let env = [
         ("DATABASE_URL", "unused"),
         ("REDIS_URL", "unused"),
         ("HOLDFAST_JOBS_HEARTBEAT", "200ms"),
+        ("HOLDFAST_TELEMETRY_LOG", "off"),
     ];
-    let env = required
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Config::read(&Source {
-        env,
+        env: env.into(),
         ..Source::default()
     })
     .expect("settings")
-    .jobs
 }
 
 /// An engine that runs the jobs of this module.

@@ -15,13 +15,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::queue::{Claims, run_lane};
+use crate::heart::Held;
+use crate::queue::{Claims, PAUSE, run_lane};
 use crate::recurring::{self, Recurring, database_now};
 use crate::registry::Registry;
 use crate::{gauges, heart, ledger};
-
-/// How long to leave Postgres or Redis alone after a failure.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// All that running jobs takes.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ pub struct Engine<S> {
     /// What the channels of this installation begin with.
     pub prefix: String,
     pub settings: config::Jobs,
-    /// How long running jobs may go on after the stop.
+    /// How long it may take to stop. Jobs that run longer are interrupted and given back.
     pub drain: Duration,
     pub registry: Registry<S>,
     pub recurring: Vec<Recurring>,
@@ -85,12 +83,19 @@ impl<S: Clone + Send + Sync + 'static> Engine<S> {
             .map(|queue| (queue, Arc::default()))
             .collect();
 
+        let held = Held::default();
         let (ends, written) = mpsc::channel(1024);
-        let ledger = tokio::spawn(ledger::keep(pool.clone(), name.clone(), written));
+        let ledger = tokio::spawn(ledger::keep(
+            pool.clone(),
+            name.clone(),
+            held.clone(),
+            written,
+        ));
         let mut helpers = JoinSet::new();
         helpers.spawn(heart::keep_beating(
             pool.clone(),
             name.clone(),
+            held.clone(),
             self.settings.heartbeat.0,
         ));
         helpers.spawn(recurring::keep_ticking(
@@ -108,6 +113,7 @@ impl<S: Clone + Send + Sync + 'static> Engine<S> {
             let claims = Claims::new(
                 pool.clone(),
                 &name,
+                held.clone(),
                 queue,
                 &self.settings,
                 wake,
@@ -143,29 +149,26 @@ impl Running {
         })
     }
 
+    /// Most of `limit` is for the jobs, the rest to write down how they ended.
     async fn drain(mut self, limit: Duration) {
-        if timeout(limit, async {
-            while self.lanes.join_next().await.is_some() {}
-        })
-        .await
-        .is_err()
-        {
+        let all_lanes = async { while self.lanes.join_next().await.is_some() {} };
+        if timeout(limit * 3 / 4, all_lanes).await.is_err() {
             tracing::warn!("jobs are interrupted: they took too long to finish");
         }
         self.lanes.shutdown().await;
         // The lanes were the ones to write to it, so it ends once all is written; without Postgres that is never.
-        if timeout(4 * PAUSE, &mut self.ledger).await.is_err() {
+        if timeout(limit / 8, &mut self.ledger).await.is_err() {
             self.ledger.abort();
         }
         self.helpers.shutdown().await;
-        match timeout(4 * PAUSE, heart::give_back(&self.pool, &self.name)).await {
-            Ok(Ok(given_back)) => {
-                tracing::info!(worker = self.name, given_back, "job engine stopped");
-            }
-            failed => tracing::warn!(
-                ?failed,
+        let given_back = timeout(limit / 8, heart::give_back(&self.pool, &self.name)).await;
+        if let Ok(Ok(given_back)) = given_back {
+            tracing::info!(worker = self.name, given_back, "job engine stopped");
+        } else {
+            tracing::warn!(
+                worker = self.name,
                 "job engine stopped; others will take over what it did not finish"
-            ),
+            );
         }
     }
 }

@@ -3,6 +3,8 @@
 //! apalis' own heartbeat stops while its worker is busy, and its sweep makes the jobs of the dead due at once: a job
 //! that kills its worker takes down one after the other, and 63 innocents with it each time.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -10,6 +12,27 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// A worker that misses so many heartbeats is dead.
 const MISSED: u32 = 5;
+
+/// The ids of the jobs that a worker has in its hands: claimed, and their end not yet written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held(Arc<Mutex<HashSet<String>>>);
+
+impl Held {
+    pub(crate) fn take<'a>(&self, ids: impl Iterator<Item = &'a String>) {
+        self.ids().extend(ids.cloned());
+    }
+
+    pub(crate) fn release<'a>(&self, ids: impl Iterator<Item = &'a String>) {
+        let mut held = self.ids();
+        for id in ids {
+            held.remove(id);
+        }
+    }
+
+    fn ids(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Says that `worker` is alive. It need not be known before: whoever took it for dead has removed it.
 pub(crate) async fn beat(pool: &PgPool, worker: &str) -> Result<(), sqlx::Error> {
@@ -24,8 +47,8 @@ pub(crate) async fn beat(pool: &PgPool, worker: &str) -> Result<(), sqlx::Error>
     Ok(())
 }
 
-/// Beats for ever, and looks after the jobs of others that do not.
-pub(crate) async fn keep_beating(pool: PgPool, worker: String, every: Duration) {
+/// Beats for ever, and looks after the jobs that nobody looks after.
+pub(crate) async fn keep_beating(pool: PgPool, worker: String, held: Held, every: Duration) {
     let dead_after = every * MISSED;
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -41,12 +64,40 @@ pub(crate) async fn keep_beating(pool: PgPool, worker: String, every: Duration) 
         if steady_since.get_or_insert_with(Instant::now).elapsed() < dead_after {
             continue;
         }
-        match take_over(&pool, dead_after).await {
+        let found = async {
+            Ok::<u64, sqlx::Error>(
+                take_over(&pool, dead_after).await?
+                    + find_lost(&pool, &worker, &held, 3 * dead_after).await?,
+            )
+        };
+        match found.await {
             Ok(0) => {}
-            Ok(jobs) => tracing::warn!(jobs, "took over the jobs of a dead worker"),
-            Err(error) => tracing::warn!(%error, "cannot look for dead workers"),
+            Ok(jobs) => tracing::warn!(jobs, "found jobs that nobody looked after"),
+            Err(error) => tracing::warn!(%error, "cannot look for jobs that nobody looks after"),
         }
     }
+}
+
+/// Makes jobs due again that are ours and that we know nothing of: Postgres gave them to us, and the connection broke
+/// before it could say so. `after` is longer than any claim takes.
+async fn find_lost(
+    pool: &PgPool,
+    worker: &str,
+    held: &Held,
+    after: Duration,
+) -> Result<u64, sqlx::Error> {
+    let held: Vec<String> = held.ids().iter().cloned().collect();
+    let found = sqlx::query!(
+        "update apalis.jobs set status = 'Pending', lock_by = null
+         where lock_by = $1 and status in ('Queued', 'Running')
+           and lock_at < now() - $2 * interval '1 second' and id <> all($3)",
+        worker,
+        after.as_secs_f64(),
+        &held,
+    )
+    .execute(pool)
+    .await?;
+    Ok(found.rows_affected())
 }
 
 /// Makes the jobs of dead workers due again, and removes the dead. A job that was begun before waits a while, at

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
 
+use crate::heart::Held;
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub struct End {
@@ -106,13 +108,14 @@ pub async fn write(
 }
 
 /// Writes what comes in until the last sender is gone, together what came in together.
-pub(crate) async fn keep(pool: PgPool, worker: String, mut ends: mpsc::Receiver<End>) {
+pub(crate) async fn keep(pool: PgPool, worker: String, held: Held, mut ends: mpsc::Receiver<End>) {
     let mut batch = Vec::new();
     while ends.recv_many(&mut batch, 500).await > 0 {
         while let Err(error) = write_pooled(&pool, &worker, &batch).await {
             tracing::warn!(%error, jobs = batch.len(), "cannot write how jobs ended, trying again");
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+        held.release(batch.iter().map(|end| &end.id));
         batch.clear();
     }
 }

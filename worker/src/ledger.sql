@@ -1,11 +1,17 @@
--- Ends attempts. `lock_by` becomes null: the row is free, and its worker's row may go.
+-- Ends attempts. `lock_by` becomes null: the row is free, and its worker's row may go. A job that asks for a time that
+-- is past waits a second, or it would run without pause.
 update apalis.jobs job set
     status = ended.status,
     attempts = ended.attempts,
     last_result = ended.result,
-    run_at = coalesce(ended.at, coalesce($8::timestamptz, now()) + ended.pause * interval '1 millisecond', job.run_at),
+    run_at = case
+        when ended.at is not null then greatest(ended.at, clock.now + interval '1 second')
+        when ended.pause is not null then clock.now + ended.pause * interval '1 millisecond'
+        else job.run_at
+    end,
     done_at = case when ended.status in ('Done', 'Killed') then now() end,
     lock_by = null
 from unnest($1::text[], $2::text[], $3::int[], $4::jsonb[], $5::bigint[], $6::timestamptz[])
-     as ended (id, status, attempts, result, pause, at)
+     as ended (id, status, attempts, result, pause, at),
+     (select coalesce($8::timestamptz, now()) as now) as clock
 where job.id = ended.id and job.lock_by = $7

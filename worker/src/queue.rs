@@ -35,11 +35,12 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Claimed, attempt};
+use crate::heart::Held;
 use crate::ledger::End;
 use crate::registry::Registry;
 
-/// How long to leave Postgres alone after a failure.
-const PAUSE: Duration = Duration::from_millis(500);
+/// How long to leave Postgres or Redis alone after a failure.
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
 /// A claimed job and the slot it occupies while it runs.
 struct Work {
@@ -142,6 +143,7 @@ impl BackendConfig for Lane {
 pub(crate) struct Claims {
     pool: PgPool,
     worker: String,
+    held: Held,
     queue: Queue,
     slots: Arc<Semaphore>,
     batch: usize,
@@ -154,6 +156,7 @@ impl Claims {
     pub(crate) fn new(
         pool: PgPool,
         worker: &str,
+        held: Held,
         queue: Queue,
         settings: &config::Jobs,
         wake: Arc<Notify>,
@@ -165,6 +168,7 @@ impl Claims {
         Self {
             pool,
             worker: worker.to_owned(),
+            held,
             queue,
             slots,
             batch: settings.batch,
@@ -184,6 +188,7 @@ impl Claims {
             // Not interrupted by the stop: what is claimed must begin, or somebody would have to give it back.
             match self.claim(slots.num_permits()).await {
                 Ok(rows) if !rows.is_empty() => {
+                    self.held.take(rows.iter().map(|row| &row.id));
                     let slot = |row| slots.split(1).map(|slot| Work { row, slot });
                     return Some(rows.into_iter().filter_map(slot).collect());
                 }

@@ -117,6 +117,14 @@ async fn a_job_put_off_has_not_failed() {
     assert_eq!(stored.run_at.timestamp_micros(), at.timestamp_micros());
 }
 
+#[tokio::test]
+async fn a_job_put_off_to_the_past_does_not_run_without_pause() {
+    let place = Place::new().await;
+    let at = now() - TimeDelta::minutes(5);
+    place.probe("late", Act::Later { at }).await;
+    assert_eq!(place.run_due(now()).await, 1);
+}
+
 /// What would end a worker of apalis, in front of a job that must run all the same.
 #[tokio::test]
 async fn garbage_and_panics_end_as_dead_jobs_and_the_queue_goes_on() {

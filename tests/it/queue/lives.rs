@@ -193,6 +193,37 @@ async fn the_jobs_of_a_killed_worker_are_taken_over() {
     );
 }
 
+/// As when the connection breaks after Postgres has given a job away and before it could say so.
+#[tokio::test]
+async fn a_claim_that_was_never_heard_of_is_found_again() {
+    let place = Place::new().await;
+    let running = place.start();
+    let id = place
+        .enqueue(&Probe {
+            name: "early".into(),
+            act: Act::Pass,
+        })
+        .await;
+    place
+        .until(
+            10 * SECOND,
+            1,
+            "select count(*) from apalis.jobs where status = 'Done'",
+        )
+        .await;
+    let lost = "update apalis.jobs set status = 'Queued', lock_at = now(), lock_by = (select id from apalis.workers)
+        where id = $1";
+    sqlx::query(lost)
+        .bind(&id)
+        .execute(&place.pool)
+        .await
+        .expect("lost");
+    place
+        .until(15 * SECOND, 2, "select count(*) from runs")
+        .await;
+    running.stop().await;
+}
+
 /// With all slots taken, more jobs waiting, and jobs that keep every connection of the pool to themselves.
 #[tokio::test]
 async fn a_busy_worker_is_not_taken_for_dead() {

@@ -8,7 +8,7 @@ use shared::clock::Clock;
 use shared::jobs::{self, Job, NewJob};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, Row as _};
-use tests::queue::{Act, Probe, engine, registry, settings};
+use tests::queue::{Act, Probe, config, engine, registry};
 use tests::{Database, env};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -72,7 +72,12 @@ impl Place {
     }
 
     pub fn engine(&self) -> worker::Engine<PgPool> {
-        engine(self.pool.clone(), &self.redis_url, &self.prefix, settings())
+        engine(
+            self.pool.clone(),
+            &self.redis_url,
+            &self.prefix,
+            config().jobs,
+        )
     }
 
     pub fn start(&self) -> Running {

@@ -144,7 +144,7 @@ impl Bench {
             .on(move |_, _: Single| {
                 std::future::ready(begun.send(Instant::now()).map_err(Into::into))
             });
-        let mut settings = tests::queue::settings();
+        let mut settings = tests::queue::config().jobs;
         settings.heartbeat.0 = Duration::from_secs(1);
         let engine = Engine {
             pool: self.pool.clone(),

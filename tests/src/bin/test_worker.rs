@@ -18,11 +18,12 @@ async fn main() -> anyhow::Result<()> {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(9);
     });
+    let _telemetry = shared::telemetry::init(&tests::queue::config().telemetry, "test")?;
     let pool = PgPoolOptions::new()
         .max_connections(5)
         .connect(database)
         .await?;
-    let mut settings = tests::queue::settings();
+    let mut settings = tests::queue::config().jobs;
     settings.concurrency = concurrency.parse()?;
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
