@@ -8,6 +8,7 @@ pub mod ops;
 mod venues;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use poem::listener::TcpAcceptor;
 use poem::{Endpoint, EndpointExt as _, Route, Server};
@@ -21,6 +22,9 @@ use crate::http::{aliases, body, cors, envelope, errors, etag, observe};
 
 /// Where the operations of the current version live; `/api` leads there too.
 pub(crate) const PREFIX: &str = "/api/v1";
+
+/// How long a connection may stay open without a request.
+const IDLE: Duration = Duration::from_secs(75);
 
 type Api = venues::Venues;
 
@@ -39,6 +43,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
         tokio::time::sleep(notice).await;
     };
     Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
+        .idle_timeout(IDLE)
         .run_with_graceful_shutdown(endpoint, close, Some(drain))
         .await?;
     Ok(())

@@ -102,6 +102,12 @@ impl Group {
         process
             .args(&command[1..])
             .envs(env.iter().map(|(name, value)| (name, value)));
+        for name in settings::env()
+            .keys()
+            .filter(|name| is_about_our_build(name))
+        {
+            process.env_remove(name);
+        }
         if !shares_terminal {
             process.process_group(0);
         }
@@ -147,6 +153,14 @@ impl Group {
     }
 }
 
+/// What `cargo run` tells a program about its own package. A cargo below us would take it for a change, and compile
+/// everything anew that looks at these, such as `ring` with all that needs it: minutes, each time.
+fn is_about_our_build(variable: &str) -> bool {
+    const ONES: [&str; 2] = ["CARGO_BIN_NAME", "CARGO_PRIMARY_PACKAGE"];
+    const KINDS: [&str; 2] = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+    ONES.contains(&variable) || KINDS.iter().any(|kind| variable.starts_with(kind))
+}
+
 /// A command that a signal ended counts as 128 and the signal's number, as in a shell.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status
@@ -159,6 +173,27 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cargo_below_us_does_not_hear_of_our_package_and_keeps_its_own_settings() {
+        for variable in [
+            "CARGO_PKG_NAME",
+            "CARGO_PKG_VERSION_MAJOR",
+            "CARGO_MANIFEST_DIR",
+            "CARGO_MANIFEST_PATH",
+        ] {
+            assert!(is_about_our_build(variable), "{variable}");
+        }
+        for variable in [
+            "CARGO_HOME",
+            "CARGO_TARGET_DIR",
+            "CARGO_TERM_COLOR",
+            "SQLX_OFFLINE",
+            "PATH",
+        ] {
+            assert!(!is_about_our_build(variable), "{variable}");
+        }
+    }
 
     #[test]
     fn a_signal_counts_as_in_a_shell() {

@@ -275,8 +275,13 @@ impl VenueChange {
 
 impl VenueFilter {
     fn condition(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("deleted_at is null and active = ")
-            .push_bind(self.active.unwrap_or(true));
+        // Written out, not bound: the planner must see which of the partial indices fit.
+        let active = if self.active.unwrap_or(true) {
+            "active"
+        } else {
+            "not active"
+        };
+        sql.push("deleted_at is null and ").push(active);
         if let Some(q) = &self.q {
             sql.push(" and (lower(name) like '%' || lower(")
                 .push_bind(escape_like(q))

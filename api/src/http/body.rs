@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, RwLock};
+use std::time::Duration;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
+use poem::error::ReadBodyError;
 use poem::http::header;
 use poem::{Endpoint, Request, RequestBody, Response};
 use poem_openapi::payload::{Json, ParsePayload, Payload};
@@ -17,6 +19,9 @@ use shared::error::{Code, Fault, Invalid, Result};
 
 use super::answer::Failure;
 use super::document;
+
+/// How long a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request that cannot be read as what it says it is.
 #[derive(Debug, thiserror::Error)]
@@ -264,15 +269,12 @@ where
     let has_body = declared.is_some_and(|length| length > 0)
         || request.headers().contains_key(header::TRANSFER_ENCODING);
     if has_body {
-        let bytes =
-            request
-                .take_body()
-                .into_bytes_limit(limit)
-                .await
-                .map_err(|error| match error {
-                    poem::error::ReadBodyError::PayloadTooLarge => too_large(),
-                    _ => BodyError::CutOff.into(),
-                })?;
+        let reading = request.take_body().into_bytes_limit(limit);
+        let bytes = match tokio::time::timeout(PATIENCE, reading).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(ReadBodyError::PayloadTooLarge)) => return Err(too_large().into()),
+            Ok(Err(_)) | Err(_) => return Err(Failure::from(BodyError::CutOff).into()),
+        };
         request.set_body(bytes);
     }
     next.call(request)

@@ -11,7 +11,7 @@ use std::sync::{LazyLock, Mutex};
 
 use chrono::{DateTime, Utc};
 use poem::Request;
-use poem::http::{HeaderMap, HeaderValue};
+use poem::http::HeaderMap;
 use redis::Script;
 use shared::access::Actor;
 use shared::app::Redis;
@@ -21,6 +21,8 @@ use shared::error::{Code, Fault, Result};
 use super::observe::SharedStanding;
 
 const WINDOW_SECONDS: i64 = 60;
+/// Most requests that a process takes out of the common count at once.
+const LARGEST_SHARE: u32 = 50;
 /// A process remembers this many callers of a minute; beyond that it starts over.
 const MOST_CALLERS: usize = 100_000;
 
@@ -48,6 +50,7 @@ pub struct Standing {
     limit: u32,
     remaining: u32,
     reset: i64,
+    refused: bool,
 }
 
 impl Standing {
@@ -55,13 +58,9 @@ impl Standing {
         headers.insert("ratelimit-limit", self.limit.into());
         headers.insert("ratelimit-remaining", self.remaining.into());
         headers.insert("ratelimit-reset", self.reset.into());
-        if self.remaining == 0 && self.refused() {
-            headers.insert("retry-after", HeaderValue::from(self.reset));
+        if self.refused {
+            headers.insert("retry-after", self.reset.into());
         }
-    }
-
-    fn refused(self) -> bool {
-        self.limit > 0
     }
 }
 
@@ -129,13 +128,15 @@ impl Limiter {
         let number = now.timestamp().div_euclid(WINDOW_SECONDS);
         let reset = WINDOW_SECONDS - now.timestamp().rem_euclid(WINDOW_SECONDS);
         let left = match self.take(number, &who) {
-            Some(left) => Some(left),
-            None => self.lease(number, who, limit).await,
+            Taken::Left(left) => Some(left),
+            Taken::Spent => None,
+            Taken::Unknown => self.lease(number, who, limit).await,
         };
         let standing = Standing {
             limit,
             remaining: left.unwrap_or(0),
             reset,
+            refused: left.is_none(),
         };
         if let Some(shared) = request.data::<SharedStanding>() {
             // Whoever is counted twice is told the first count.
@@ -145,8 +146,8 @@ impl Limiter {
             .ok_or_else(|| TooMany { seconds: reset }.into())
     }
 
-    /// One request out of the lease held here; how many are left after it.
-    fn take(&self, number: i64, who: &str) -> Option<u32> {
+    /// One request out of the lease held here.
+    fn take(&self, number: i64, who: &str) -> Taken {
         let mut window = self.window.lock().expect("nobody panics while counting");
         if window.number != number || window.leases.len() > MOST_CALLERS {
             *window = Window {
@@ -154,34 +155,54 @@ impl Limiter {
                 leases: HashMap::new(),
             };
         }
-        let lease = window.leases.get_mut(who)?;
+        match window.leases.get_mut(who) {
+            Some(lease) if lease.here > 0 => {
+                lease.here -= 1;
+                Taken::Left(lease.here + lease.elsewhere)
+            }
+            // What is spent stays so until the minute is over: nobody has to ask Redis again.
+            Some(lease) if lease.elsewhere == 0 => Taken::Spent,
+            _ => Taken::Unknown,
+        }
+    }
+
+    /// Fetches a share of the minute and takes one request out of it; how many are left then.
+    async fn lease(&self, number: i64, who: String, limit: u32) -> Option<u32> {
+        let share = (limit / 20).clamp(1, LARGEST_SHARE);
+        let (taken, elsewhere) =
+            self.ask(&who, number, share, limit)
+                .await
+                .unwrap_or_else(|error| {
+                    tracing::warn!(%error, "Redis is away; this process counts for itself");
+                    (share, limit.saturating_sub(share))
+                });
+        let mut window = self.window.lock().expect("nobody panics while counting");
+        if window.number != number {
+            return taken.checked_sub(1);
+        }
+        let lease = window.leases.entry(who).or_default();
+        lease.elsewhere = elsewhere;
+        lease.here += taken;
         lease.here = lease.here.checked_sub(1)?;
         Some(lease.here + lease.elsewhere)
     }
 
-    /// Fetches a share of the minute and takes one request out of it.
-    async fn lease(&self, number: i64, who: String, limit: u32) -> Option<u32> {
-        let share = (limit / 20).clamp(1, 50);
-        let key = self.redis.key(&format!("limit:{who}:{number}"));
-        let mut connection = self.redis.connection();
-        let mut script = LEASE.key(key);
+    async fn ask(
+        &self,
+        who: &str,
+        number: i64,
+        share: u32,
+        limit: u32,
+    ) -> Result<(u32, u32), redis::RedisError> {
+        let mut script = LEASE.key(self.redis.key(&format!("limit:{who}:{number}")));
         let asked = script.arg(share).arg(limit).arg(WINDOW_SECONDS * 1_000);
-        let (taken, elsewhere) = match asked.invoke_async(&mut connection).await {
-            Ok(granted) => granted,
-            Err(error) => {
-                tracing::warn!(%error, "Redis is away; this process counts for itself");
-                (share, limit.saturating_sub(share))
-            }
-        };
-        let here = u32::checked_sub(taken, 1)?;
-        let mut window = self.window.lock().expect("nobody panics while counting");
-        if window.number == number {
-            let lease = window.leases.entry(who).or_default();
-            *lease = Lease {
-                here: lease.here + here,
-                elsewhere,
-            };
-        }
-        Some(here + elsewhere)
+        asked.invoke_async(&mut self.redis.connection()).await
     }
+}
+
+/// What came of looking into the lease held here.
+enum Taken {
+    Left(u32),
+    Spent,
+    Unknown,
 }
