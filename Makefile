@@ -64,6 +64,7 @@ clean-data: ## Throw away the data of `make up`
 	@$(HOLDFAST) clean-data
 	@rm -rf .holdfast
 
-.PHONY: openapi
-openapi: ## Write docs/openapi.json after an operation has changed
-	@$(HOLDFAST) openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+.PHONY: reference
+reference: ## Write docs/openapi.json and the table of settings after an operation or a setting has changed
+	@$(CARGO) build -q --bin holdfast
+	@scripts/write-reference.sh target/debug/holdfast

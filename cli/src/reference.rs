@@ -49,7 +49,7 @@ mod tests {
         assert_eq!(
             written.trim(),
             markdown().trim(),
-            "docs/operations.md is out of date: put the output of `holdfast settings` between its markers"
+            "docs/operations.md is out of date: run `make reference`"
         );
     }
 

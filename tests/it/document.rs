@@ -10,7 +10,7 @@ const REVIEWED: &str = include_str!("../../docs/openapi.json");
 #[test]
 fn the_reviewed_document_is_current() {
     let reviewed: Value = serde_json::from_str(REVIEWED).expect("JSON");
-    let advice = "docs/openapi.json is out of date: run `make openapi` and review the difference";
+    let advice = "docs/openapi.json is out of date: run `make reference` and review the difference";
     assert!(reviewed == *document(), "{advice}");
 }
 
