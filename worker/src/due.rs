@@ -33,7 +33,7 @@ where
     Ok(attempts)
 }
 
-/// What `apalis.get_jobs` does, but by the clock of the test.
+/// What `claim.sql` does, but from all queues and by the clock of the test.
 async fn claim(
     conn: &mut PgConnection,
     now: DateTime<Utc>,

@@ -1,8 +1,9 @@
 //! Everything we had to learn about apalis, in one place.
 //!
-//! apalis gives us its table, the statement that claims jobs (`apalis.get_jobs`, SKIP LOCKED) and the worker that
-//! calls a handler for each. Between the two stands a backend of our own, [`Lane`], because that of apalis-postgres 1.0.0
+//! apalis gives us its tables and the worker that calls a handler for each job. Between the two stands a backend of
+//! our own, [`Lane`], because that of apalis-postgres 1.0.0
 //!
+//! * reads the whole table for each claim, finished jobs and all. Ours is in `claim.sql`;
 //! * looks for work when told by NOTIFY, which halves the rate of commits and loses events, or on a timer that can
 //!   stall. We look when woken through Redis and, whatever happens, every `settings.poll` ([`Claims`]);
 //! * claims a batch and runs it by and by, with no heartbeat meanwhile: a busy worker looks dead and its jobs run
@@ -208,14 +209,12 @@ impl Claims {
     }
 
     async fn claim(&self, limit: usize) -> Result<Vec<Claimed>, sqlx::Error> {
-        sqlx::query_as!(
+        sqlx::query_file_as!(
             Claimed,
-            r#"select id as "id!", job_type as "queue!", job as "payload!", attempts as "attempts!",
-                      max_attempts as "max_attempts!"
-               from apalis.get_jobs($1, $2, $3)"#,
+            "src/claim.sql",
             self.worker,
             self.queue.name(),
-            i32::try_from(limit).unwrap_or(i32::MAX),
+            i64::try_from(limit).unwrap_or(i64::MAX),
         )
         .fetch_all(&self.pool)
         .await
