@@ -122,7 +122,8 @@ async fn workers_are_woken_again_when_redis_is_back() {
     let place = Place::new().await;
     let (address, cut) = open_proxy(&place, "127.0.0.1:0").await;
     let mut engine = sleepy(place.engine());
-    engine.redis = redis::Client::open(format!("redis://{address}")).expect("an address");
+    let (to, _) = (place.redis_url.rsplit_once('@')).expect("Redis asks for a password");
+    engine.redis = redis::Client::open(format!("{to}@{address}")).expect("an address");
     let running = start(engine);
     let client = redis::Client::open(place.redis_url.as_str()).expect("an address of Redis");
     let redis = client.get_connection_manager().await.expect("Redis");
