@@ -42,7 +42,7 @@ check-queries: ## Is .sqlx/ what the queries of today need?
 
 .PHONY: check-docs
 check-docs: ## Does the documentation of the code build, with all of its links?
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --workspace --no-deps --document-private-items
 
 .PHONY: check-dependencies
 check-dependencies: ## Licences, bans, sources and known advisories of dependencies

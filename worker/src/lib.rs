@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`registry`] | what a handler is: its context, its errors, which kind it runs |
+//! | [`mod@registry`] | what a handler is: its context, its errors, which kind it runs |
 //! | [`attempt`] | one attempt at one job, from the stored row to how it ended |
 //! | [`ledger`] | how the end of an attempt is written back |
 //! | [`queue`] | everything we had to learn about apalis: claiming jobs and running them |
