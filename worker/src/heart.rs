@@ -52,7 +52,7 @@ pub(crate) async fn keep_beating(pool: PgPool, worker: String, held: Held, every
     let dead_after = every * MISSED;
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut steady_since = None;
+    let (mut steady_since, mut looked) = (None, Instant::now());
     loop {
         ticks.tick().await;
         if let Err(error) = beat(&pool, &worker).await {
@@ -64,16 +64,14 @@ pub(crate) async fn keep_beating(pool: PgPool, worker: String, held: Held, every
         if steady_since.get_or_insert_with(Instant::now).elapsed() < dead_after {
             continue;
         }
-        let found = async {
-            Ok::<u64, sqlx::Error>(
-                take_over(&pool, dead_after).await?
-                    + find_lost(&pool, &worker, &held, 3 * dead_after).await?,
-            )
-        };
-        match found.await {
-            Ok(0) => {}
-            Ok(jobs) => tracing::warn!(jobs, "found jobs that nobody looked after"),
-            Err(error) => tracing::warn!(%error, "cannot look for jobs that nobody looks after"),
+        if let Err(error) = take_over(&pool, dead_after).await {
+            tracing::warn!(%error, "cannot look for dead workers");
+        }
+        if looked.elapsed() > 3 * dead_after {
+            looked = Instant::now();
+            if let Err(error) = find_lost(&pool, &worker, &held, 3 * dead_after).await {
+                tracing::warn!(%error, "cannot look for lost jobs");
+            }
         }
     }
 }
@@ -85,7 +83,7 @@ async fn find_lost(
     worker: &str,
     held: &Held,
     after: Duration,
-) -> Result<u64, sqlx::Error> {
+) -> Result<(), sqlx::Error> {
     let held: Vec<String> = held.ids().iter().cloned().collect();
     let found = sqlx::query!(
         "update apalis.jobs set status = 'Pending', lock_by = null
@@ -97,41 +95,53 @@ async fn find_lost(
     )
     .execute(pool)
     .await?;
-    Ok(found.rows_affected())
+    if found.rows_affected() > 0 {
+        tracing::warn!(
+            jobs = found.rows_affected(),
+            "found jobs claimed without our knowledge"
+        );
+    }
+    Ok(())
 }
 
 /// Makes the jobs of dead workers due again, and removes the dead. A job that was begun before waits a while, at
 /// random: one that kills its workers kills ever more rarely, and meets other company each time.
-async fn take_over(pool: &PgPool, dead_after: Duration) -> Result<u64, sqlx::Error> {
+async fn take_over(pool: &PgPool, dead_after: Duration) -> Result<(), sqlx::Error> {
     let dead_after = dead_after.as_secs_f64();
+    // Asked first and apart: nobody is dead nearly always, and then the jobs need not be looked at.
+    let dead = sqlx::query_scalar!(
+        "select id from apalis.workers where last_seen < now() - $1 * interval '1 second'",
+        dead_after,
+    )
+    .fetch_all(pool)
+    .await?;
+    if dead.is_empty() {
+        return Ok(());
+    }
     let taken = sqlx::query!(
-        r#"with dead as (
-               select id from apalis.workers
-               where last_seen < now() - $1 * interval '1 second'
-               for update skip locked
-           )
-           update apalis.jobs set
+        r#"update apalis.jobs set
                status = 'Pending',
                attempts = attempts + 1,
                run_at = now() + case when attempts = 0 then 0 else random() * least(power(2, attempts), 3600) end
                                 * interval '1 second',
                last_result = '{"Err": "its worker died"}',
                lock_by = null
-           from dead
-           where lock_by = dead.id and status in ('Queued', 'Running')"#,
-        dead_after,
+           where lock_by = any($1) and status in ('Queued', 'Running')"#,
+        &dead,
     )
     .execute(pool)
     .await?;
     sqlx::query!(
         "delete from apalis.workers
-         where last_seen < now() - $1 * interval '1 second'
+         where id = any($1) and last_seen < now() - $2 * interval '1 second'
            and not exists (select from apalis.jobs where lock_by = workers.id)",
+        &dead,
         dead_after,
     )
     .execute(pool)
     .await?;
-    Ok(taken.rows_affected())
+    tracing::warn!(workers = ?dead, jobs = taken.rows_affected(), "took over from dead workers");
+    Ok(())
 }
 
 /// The last words of a worker that stops: what it was not able to finish is free, and no attempt was made.
