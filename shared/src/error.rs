@@ -225,8 +225,12 @@ impl Invalid {
         }
     }
 
+    /// Adds a field. One reason is enough for each.
     pub fn push(&mut self, name: impl Into<String>, message: impl Into<String>) {
-        self.fields.push((name.into(), message.into()));
+        let name = name.into();
+        if !self.fields.iter().any(|(known, _)| *known == name) {
+            self.fields.push((name, message.into()));
+        }
     }
 
     /// `Ok` when nothing was found wrong.

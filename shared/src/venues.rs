@@ -283,11 +283,12 @@ impl VenueFilter {
         };
         sql.push("deleted_at is null and ").push(active);
         if let Some(q) = &self.q {
-            sql.push(" and (lower(name) like '%' || lower(")
+            // By itself, or the planner walks the whole list in its order, looking for a match in every row.
+            sql.push(" and id = any(array(select id from venues where deleted_at is null and (lower(name) like '%' || lower(")
                 .push_bind(escape_like(q))
                 .push(") || '%' or lower(name) % lower(")
                 .push_bind(q.clone())
-                .push("))");
+                .push("))))");
         }
         if let Some(city) = &self.city {
             sql.push(" and lower(city) = lower(")
@@ -302,16 +303,18 @@ impl VenueFilter {
 
     /// The id settles a tie, so that a page neither repeats nor leaves out a row.
     fn order(&self, sql: &mut QueryBuilder<Postgres>) {
-        let column = match self.sort {
-            VenueSort::Name => "lower(name)",
-            VenueSort::City => "lower(city)",
-            VenueSort::Capacity => "capacity",
-            VenueSort::Created => "created_at",
-        };
         let direction = if self.descending { "desc" } else { "asc" };
-        sql.push(format_args!(
-            " order by {column} {direction}, id {direction}"
-        ));
+        let columns: &[&str] = match self.sort {
+            VenueSort::Name => &["lower(name)", "id"],
+            VenueSort::City => &["lower(city)", "lower(name)", "id"],
+            VenueSort::Capacity => &["capacity", "id"],
+            VenueSort::Created => &["created_at", "id"],
+        };
+        sql.push(" order by ");
+        let mut columns_in_order = sql.separated(", ");
+        for column in columns {
+            columns_in_order.push(format_args!("{column} {direction}"));
+        }
     }
 }
 
