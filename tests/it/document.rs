@@ -1,7 +1,8 @@
 //! The document is a reviewed file, and it is true.
 
 use api::http::aliases::ALIASES;
-use api::http::document::{document, json_schema};
+use api::http::described::json_schema;
+use api::http::document::document;
 use serde_json::Value;
 use tests::world;
 

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use shared::error::{Code, Fault, Invalid, Result};
 
 use super::answer::Failure;
-use super::document;
+use super::described;
 
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -154,7 +154,7 @@ fn validator(schema: &str) -> Arc<Validator> {
     known.unwrap_or_else(|| {
         let validator = jsonschema::options()
             .should_validate_formats(true)
-            .build(&document::json_schema(schema))
+            .build(&described::json_schema(schema))
             .expect("a test compiles every schema of the document");
         let validator = Arc::new(validator);
         let mut compiled = COMPILED.write().expect("nobody panics while writing");

@@ -7,8 +7,6 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use poem::Request;
-use poem::http::Uri;
 use serde_json::{Map, Value, json};
 use shared::error::Code;
 
@@ -23,7 +21,7 @@ pub fn document() -> &'static Value {
     &DOCUMENT
 }
 
-const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+pub(super) const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 fn build() -> Value {
     let mut document = parse(&service().spec());
@@ -290,136 +288,5 @@ fn add_error(operation: &mut Value, code: Code) {
                 "x-codes": [code.as_str()],
             });
         }
-    }
-}
-
-/// The methods that a path knows, for `Allow`.
-#[must_use]
-pub fn methods_of(path: &str) -> Vec<String> {
-    let Some(item) = item_at(path) else {
-        return Vec::new();
-    };
-    let known =
-        |method: &str| item.get(method).is_some() || method == "patch" && item.get("put").is_some();
-    let methods = METHODS.iter().filter(|method| known(method));
-    methods.map(|method| method.to_uppercase()).collect()
-}
-
-fn item_at(path: &str) -> Option<&'static Value> {
-    let paths = DOCUMENT["paths"].as_object()?;
-    paths
-        .iter()
-        .find(|(template, _)| values_in(template, path).is_some())
-        .map(|(_, item)| item)
-}
-
-/// The parts of `path` that stand where `template` has a name.
-fn values_in<'a>(template: &'a str, path: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
-    let (shape, parts): (Vec<_>, Vec<_>) =
-        (template.split('/').collect(), path.split('/').collect());
-    if shape.len() != parts.len() {
-        return None;
-    }
-    let mut values = Vec::new();
-    for (shape, part) in shape.into_iter().zip(parts) {
-        match shape
-            .strip_prefix('{')
-            .and_then(|name| name.strip_suffix('}'))
-        {
-            Some(name) => values.push((name, part)),
-            None if shape == part => {}
-            None => return None,
-        }
-    }
-    Some(values)
-}
-
-/// Every parameter of the path and the query that is not as its operation describes it.
-#[must_use]
-pub fn bad_parameters(method: &str, path: &str, query: &str) -> Vec<(String, String)> {
-    let Some(operation) = item_at(path).and_then(|item| item.get(method.to_lowercase())) else {
-        return Vec::new();
-    };
-    let mut templates = DOCUMENT["paths"].as_object().into_iter().flatten();
-    let in_path = templates
-        .find_map(|(template, _)| values_in(template, path))
-        .unwrap_or_default();
-    let in_path = in_path
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let query: Vec<(String, String)> = pairs_of(query);
-    let given: Vec<(String, String)> = in_path.chain(query).collect();
-    let parameters = operation["parameters"].as_array().into_iter().flatten();
-    parameters
-        .filter_map(|parameter| bad_parameter(parameter, &given))
-        .collect()
-}
-
-fn pairs_of(query: &str) -> Vec<(String, String)> {
-    let uri = format!("http://any/?{query}").parse::<Uri>();
-    let request = uri.map(|uri| Request::builder().uri(uri).finish());
-    request
-        .ok()
-        .and_then(|request| request.params().ok())
-        .unwrap_or_default()
-}
-
-fn bad_parameter(parameter: &Value, given: &[(String, String)]) -> Option<(String, String)> {
-    let name = parameter["name"].as_str()?;
-    let text = given
-        .iter()
-        .find(|(given, _)| given == name)
-        .map(|(_, text)| text);
-    let Some(text) = text else {
-        let missing = parameter["required"] == json!(true) && parameter["in"] != "header";
-        return missing.then(|| (name.to_owned(), "is missing".to_owned()));
-    };
-    let schema = &parameter["schema"];
-    let value = match schema["type"].as_str() {
-        Some("integer" | "number" | "boolean") => serde_json::from_str(text).unwrap_or(json!(text)),
-        _ => json!(text),
-    };
-    let message = super::body::first_violation(&rooted(schema.clone()), &value)?;
-    Some((name.to_owned(), message))
-}
-
-/// A schema of the document in the dialect of JSON Schema.
-#[must_use]
-pub fn json_schema(name: &str) -> Value {
-    rooted(json!({ "$ref": format!("#/components/schemas/{name}") }))
-}
-
-fn rooted(schema: Value) -> Value {
-    let mut root = translated(schema);
-    root["components"] = translated(json!({"schemas": DOCUMENT["components"]["schemas"].clone()}));
-    root
-}
-
-/// OpenAPI 3.0 says `nullable` and names the width of integers; JSON Schema has types and bounds.
-fn translated(schema: Value) -> Value {
-    match schema {
-        Value::Object(fields) => {
-            let mut fields: Map<_, _> = fields
-                .into_iter()
-                .map(|(key, value)| (key, translated(value)))
-                .collect();
-            let bounds = match fields.get("format").and_then(Value::as_str) {
-                Some("int32") => Some((i64::from(i32::MIN), json!(i32::MAX))),
-                Some("int64") => Some((i64::MIN, json!(i64::MAX))),
-                Some("uint32") => Some((0, json!(u32::MAX))),
-                Some("uint64") => Some((0, json!(u64::MAX))),
-                _ => None,
-            };
-            if let Some((least, most)) = bounds {
-                fields.entry("minimum").or_insert(json!(least));
-                fields.entry("maximum").or_insert(most);
-            }
-            if fields.remove("nullable") == Some(json!(true)) {
-                return json!({"anyOf": [fields, {"type": "null"}]});
-            }
-            Value::Object(fields)
-        }
-        Value::Array(items) => items.into_iter().map(translated).collect(),
-        other => other,
     }
 }

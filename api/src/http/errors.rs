@@ -14,7 +14,7 @@ use shared::App;
 use shared::error::{Code, Error, Fault, Invalid, Kind};
 
 use super::body::BodyError;
-use super::document;
+use super::described;
 use super::observe::RequestId;
 
 /// How long a client waits before it asks again, when we do not know better.
@@ -148,7 +148,7 @@ impl Asked {
     /// Parsing stops at the first bad parameter; the document knows them all.
     fn bad_parameters(&self, name: &str, reason: &str) -> Error {
         let mut invalid = Invalid::default();
-        let bad = document::bad_parameters(self.method.as_str(), &self.path, &self.query);
+        let bad = described::bad_parameters(self.method.as_str(), &self.path, &self.query);
         if bad.is_empty() {
             invalid.push(name, reason);
         }
@@ -179,7 +179,7 @@ impl Asked {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
             }
             Kind::WrongMethod => {
-                let methods = document::methods_of(&self.path).join(", ");
+                let methods = described::methods_of(&self.path).join(", ");
                 if let Ok(methods) = HeaderValue::from_str(&methods) {
                     headers.insert(header::ALLOW, methods);
                 }
