@@ -6,7 +6,14 @@ create table organizations (
     id uuid primary key,
     name text not null check (length(name) between 1 and 200),
     slug text not null constraint organizations_slug_key unique,
-    created_at timestamptz not null
+    currency text not null default 'EUR' check (currency ~ '^[A-Z]{3}$'),
+    time_zone text not null default 'UTC',
+    contact text check (length(contact) <= 500),
+    -- What the organization has decided for itself: minutes of a hold, refund policy, hours of a reminder.
+    settings jsonb not null default '{}',
+    version bigint not null default 1,
+    created_at timestamptz not null,
+    updated_at timestamptz
 );
 
 -- Rights are data: a role is a set of (resource, action). Built-in roles belong to no organization.
@@ -31,20 +38,13 @@ insert into roles (id, name) values
     ('00000000-0000-7000-8000-000000000004', 'door'),
     ('00000000-0000-7000-8000-000000000005', 'member');
 
-insert into role_rights (role_id, resource, action)
-select roles.id, 'venues', action
-from roles, unnest(array['read', 'write', 'create', 'delete']) as action
-where roles.name in ('owner', 'organizer');
-
-insert into role_rights (role_id, resource, action)
-select roles.id, 'venues', 'read' from roles where roles.name in ('teacher', 'door', 'member');
-
 -- A key is told once, when it is made; only its hash is here.
 create table api_keys (
     id uuid primary key,
     organization_id uuid not null references organizations,
-    role_id uuid not null references roles,
     name text not null,
+    -- What it may do: rights like `events:read`, and `internal` for the paths between services.
+    scopes text[] not null,
     hash bytea not null constraint api_keys_hash_key unique,
     expires_at timestamptz,
     last_used_at timestamptz,

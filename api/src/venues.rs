@@ -127,7 +127,7 @@ impl Venues {
         operation_id = "delete_venue"
     )]
     async fn delete(&self, caller: Allowed<DeleteVenues>, venue_id: Path<VenueId>) -> Reply<Gone> {
-        let seen = caller.seen_or_any()?;
+        let seen = caller.seen_or_any(None)?;
         caller
             .change(async |tx| venues::delete(tx, venue_id.0, seen).await)
             .await?;

@@ -9,7 +9,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Postgres};
 
-use crate::access::{Actor, Scope};
+use crate::access::{Actor, RightsInMemory, Scope, Tokens};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Result;
@@ -24,6 +24,8 @@ pub struct App {
     pub config: Arc<Config>,
     pub clock: Clock,
     pub redis: Redis,
+    pub tokens: Arc<Tokens>,
+    pub(crate) rights: Arc<RightsInMemory>,
     db: PgPool,
 }
 
@@ -33,6 +35,8 @@ impl App {
     pub fn new(config: Arc<Config>, clock: Clock) -> anyhow::Result<Self> {
         Ok(Self {
             redis: Redis::new(&config.redis)?,
+            tokens: Arc::new(Tokens::new(&config.auth)),
+            rights: Arc::default(),
             db: pool(&config.database)?,
             config,
             clock,

@@ -169,13 +169,14 @@ macro_rules! settings {
                 if !problems.is_empty() {
                     return Err(BadConfig(problems));
                 }
-                Ok(Self {$(
+                let config = Self {$(
                     $section: $type {$(
                         $key: source
                             .read(stringify!($section), stringify!($key))
                             .expect("read without a problem a moment ago"),
                     )+},
-                )+})
+                )+};
+                config.fits_together()
             }
         }
     };
@@ -240,6 +241,26 @@ settings! {
         anonymous_per_minute: u32 = "600",
         /// Requests a minute of one account or key; 0 for no limit.
         account_per_minute: u32 = "3000",
+        /// Requests a minute from one address to sign in, to register or to have a link mailed; 0 for no limit.
+        sign_in_per_minute: u32 = "30",
+    }
+
+    /// Signing in.
+    auth: Auth {
+        /// Keys that sign access tokens, `name:secret` separated by commas, each secret of at least 32 characters. The first signs, all verify: put a new one in front, and take the old one away when its tokens have expired. Must be given in production.
+        token_keys: TokenKeys = "",
+        /// Who issues the access tokens; stands in each as `iss`.
+        token_issuer: String = "holdfast",
+        /// Who the access tokens are for; stands in each as `aud`.
+        token_audience: String = "holdfast",
+        /// How long an access token is good for.
+        access_ttl: Span = "1h",
+        /// A session that is not refreshed for this long is over.
+        session_idle: Span = "14d",
+        /// A session is over after this long, however busy it is.
+        session_longest: Span = "90d",
+        /// Two refreshes with one token within this time are a client that asked twice, not a thief.
+        refresh_grace: Span = "10s",
     }
 
     /// The job engine.
@@ -279,6 +300,18 @@ settings! {
     }
 }
 
+impl Config {
+    /// What no setting can say by itself.
+    fn fits_together(self) -> Result<Self, BadConfig> {
+        if self.general.mode == Mode::Production && self.auth.token_keys.0.is_empty() {
+            let missing = "HOLDFAST_AUTH_TOKEN_KEYS ([auth] token_keys) is missing: production needs a key that signs \
+                           access tokens, like `2026a:` and 32 or more random characters";
+            return Err(BadConfig(vec![missing.into()]));
+        }
+        Ok(self)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Development,
@@ -306,6 +339,10 @@ pub struct Url(pub String);
 /// A name and an address, as a mail's sender has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mailbox(pub lettre::message::Mailbox);
+
+/// Named secrets, the one in use first.
+#[derive(Debug, Clone)]
+pub struct TokenKeys(pub Vec<(String, SecretString)>);
 
 /// Settings whose text one `FromStr` reads.
 macro_rules! from_str_setting {
@@ -351,6 +388,28 @@ impl<T: FromSetting> FromSetting for Option<T> {
             return Ok(None);
         }
         T::from_setting(text).map(Some)
+    }
+}
+
+impl FromSetting for TokenKeys {
+    const KIND: &'static str =
+        "name:secret pairs separated by commas, each secret of at least 32 characters (secret)";
+    fn from_setting(text: &str) -> Result<Self, String> {
+        let expected = || format!("expected {}, each name once", Self::KIND);
+        let mut keys: Vec<(String, SecretString)> = Vec::new();
+        for pair in text
+            .split(',')
+            .map(str::trim)
+            .filter(|pair| !pair.is_empty())
+        {
+            let (name, secret) = pair.split_once(':').ok_or_else(expected)?;
+            let known = keys.iter().any(|(known, _)| known == name);
+            if name.is_empty() || secret.len() < 32 || known {
+                return Err(expected());
+            }
+            keys.push((name.to_owned(), secret.into()));
+        }
+        Ok(Self(keys))
     }
 }
 
@@ -451,7 +510,11 @@ mod tests {
     use super::*;
 
     fn source(env: &[(&str, &str)], file: &str) -> Source {
-        let required = [("DATABASE_URL", "postgres://x"), ("REDIS_URL", "redis://x")];
+        let required = [
+            ("DATABASE_URL", "postgres://x"),
+            ("REDIS_URL", "redis://x"),
+            ("HOLDFAST_GENERAL_MODE", "development"),
+        ];
         let env = required.iter().chain(env);
         Source {
             env: env
@@ -512,6 +575,33 @@ mod tests {
             message.contains("DATABASE_URL ([database] url) is missing: Connection string"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn production_needs_a_key_that_signs_tokens() {
+        let production = ("HOLDFAST_GENERAL_MODE", "production");
+        let read = |keys| {
+            Config::read(&source(
+                &[production, ("HOLDFAST_AUTH_TOKEN_KEYS", keys)],
+                "",
+            ))
+        };
+        let long = "0123456789abcdef0123456789abcdef";
+        for bad in ["", "2026a:short", long, &format!("a:{long},a:{long}")] {
+            let message = read(bad).expect_err("invalid").to_string();
+            assert!(message.contains("HOLDFAST_AUTH_TOKEN_KEYS"), "{message}");
+            assert!(!message.contains(long), "{message}");
+        }
+        let config = read(&format!("new:{long}, old:{long}")).expect("valid");
+        let names: Vec<_> = config
+            .auth
+            .token_keys
+            .0
+            .iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["new", "old"]);
+        assert!(!format!("{config:?}").contains(long));
     }
 
     #[test]

@@ -66,10 +66,12 @@ codes! {
     ValidationFailed "VALIDATION_FAILED" Malformed: "A field is missing or not acceptable; `details.fields` names every one.";
     MalformedRequest "MALFORMED_REQUEST" Malformed: "The request is not what it says it is, such as JSON that is none.";
     Unauthenticated "UNAUTHENTICATED" Unauthenticated: "No credentials were given, or they are not known.";
+    TokenExpired "TOKEN_EXPIRED" Unauthenticated: "The access token has expired; refresh it.";
     Forbidden "FORBIDDEN" Forbidden: "The caller has no right to do this here.";
     NotFound "NOT_FOUND" NotFound: "There is nothing at this path.";
     VenueNotFound "VENUE_NOT_FOUND" NotFound: "There is no such venue.";
     ConcurrentUpdate "CONCURRENT_UPDATE" Conflict: "Somebody else changed it meanwhile; `details.current_version` is the version now.";
+    EmailTaken "EMAIL_TAKEN" Conflict: "There is an account with this address already.";
     VenueInUse "VENUE_IN_USE" Conflict: "Events that are not over still need the venue.";
     IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Conflict: "The first request with this key is still running.";
     MethodNotAllowed "METHOD_NOT_ALLOWED" WrongMethod: "The path knows other methods; `Allow` lists them.";

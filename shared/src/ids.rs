@@ -2,6 +2,8 @@
 //!
 //! A version 7 id sorts by the time it was made, so rows land at the end of their index.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use uuid::{Builder, Uuid};
@@ -18,6 +20,13 @@ pub fn fresh(now: DateTime<Utc>) -> Uuid {
 pub fn secret_token(prefix: &str) -> String {
     let bytes: [u8; 32] = rand::rng().random();
     format!("{prefix}{}", hex::encode(bytes))
+}
+
+/// The same as it fits into a link: base64url.
+#[must_use]
+pub fn url_token() -> String {
+    let bytes: [u8; 32] = rand::rng().random();
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 macro_rules! ids {
@@ -57,6 +66,8 @@ ids! {
     ActivityId,
     /// A key that lets a service act for an organization.
     ApiKeyId,
+    /// Where somebody is signed in.
+    LoginSessionId,
     /// A mail, waiting or sent.
     MailId,
     /// Who sells.

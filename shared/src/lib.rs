@@ -7,10 +7,11 @@
 //! What nouns are made of: [`page`], [`patch`], [`version`], [`money`], [`activity`] (what happened),
 //! [`access`] (who may do what).
 //!
-//! The business itself: [`organizations`] (who sells), [`venues`] (where it takes place), [`seed`] (a small
+//! The business itself: [`accounts`] (people, and where they are signed in), [`organizations`] (who sells), [`venues`] (where it takes place), [`seed`] (a small
 //! world to look at). Work for later is described in [`jobs`] and done by the `worker` crate.
 
 pub mod access;
+pub mod accounts;
 pub mod activity;
 pub mod app;
 pub mod clock;

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use crate::access::{self, Whose};
 use crate::activity::Activity;
 use crate::error::Result;
-use crate::ids::OrganizationId;
+use crate::ids::{OrganizationId, RoleId, UserId};
 use crate::tx::Tx;
 
 /// Makes an organization.
@@ -27,6 +28,33 @@ pub async fn create(tx: &mut Tx, name: &str, slug: &str) -> Result<OrganizationI
         data: json!({ "name": name }),
     });
     Ok(id)
+}
+
+/// Makes somebody a member, with what their role may do.
+pub async fn add_member(
+    tx: &mut Tx,
+    id: OrganizationId,
+    user_id: UserId,
+    role_id: RoleId,
+) -> Result<()> {
+    let now = tx.now();
+    sqlx::query!(
+        "insert into members (organization_id, user_id, role_id, created_at) values ($1, $2, $3, $4)",
+        id as _,
+        user_id as _,
+        role_id as _,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    access::changed(tx, Whose::User(user_id));
+    tx.record(Activity {
+        organization_id: Some(id),
+        kind: "member.added",
+        subject: user_id.into(),
+        data: json!({ "role_id": role_id }),
+    });
+    Ok(())
 }
 
 /// The organization with this slug, if there is one.

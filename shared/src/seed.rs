@@ -22,8 +22,9 @@ pub async fn demo(app: &App) -> Result<()> {
     }
     let organization_id = organizations::create(&mut tx, ORGANIZER, "lighthouse").await?;
     let role_id = access::built_in_role(&mut tx, "organizer").await?;
+    let scopes = access::rights_of_role(&mut tx, role_id).await?;
     let now = tx.now();
-    access::store_api_key(&mut tx, organization_id, role_id, "Demo", DEMO_KEY, now).await?;
+    access::store_api_key(&mut tx, organization_id, "Demo", &scopes, DEMO_KEY, now).await?;
     for (name, address, city, country, capacity) in [
         ("Harbour Hall", "Am Kai 3", "Hamburg", "DE", 1_200),
         ("The Loft", "Rua das Flores 12", "Porto", "PT", 80),

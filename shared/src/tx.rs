@@ -5,6 +5,7 @@
 //! `&mut Tx`; one that only reads takes `&mut PgConnection`, which a `Tx` can stand in for.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -27,6 +28,14 @@ pub struct Tx {
     cause: Option<String>,
     activities: Vec<Activity>,
     jobs: Vec<NewJob>,
+    notices: Vec<Notice>,
+}
+
+/// What Redis is told as soon as it is true.
+struct Notice {
+    key: String,
+    value: String,
+    kept: Duration,
 }
 
 impl Tx {
@@ -40,6 +49,7 @@ impl Tx {
             cause: None,
             activities: Vec::new(),
             jobs: Vec::new(),
+            notices: Vec::new(),
         })
     }
 
@@ -88,15 +98,40 @@ impl Tx {
         self.jobs.push(adjust(job));
     }
 
-    /// Makes it all true at once, then wakes the workers.
+    pub(crate) fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// Has Redis keep a value for a while from the commit on, where others look before they ask Postgres.
+    pub(crate) fn tell_redis(&mut self, key: String, value: String, kept: Duration) {
+        self.notices.push(Notice { key, value, kept });
+    }
+
+    /// Makes it all true at once, tells Redis, then wakes the workers.
+    ///
+    /// When Redis cannot be told, the change is true all the same, and the caller hears UNAVAILABLE: whoever
+    /// asked for an end must not be told that it has come before it has. Asking again tells Redis again.
     pub async fn commit(mut self) -> Result<()> {
         let (actor, cause) = (self.actor, self.cause.as_deref());
         activity::insert(&mut self.db, actor, cause, self.now, &self.activities).await?;
         let queues = jobs::insert(&mut self.db, &self.jobs).await?;
         self.db.commit().await?;
         jobs::wake(&self.redis.connection(), self.redis.prefix(), &queues).await;
-        Ok(())
+        tell(&self.redis, &self.notices).await
     }
+}
+
+async fn tell(redis: &Redis, notices: &[Notice]) -> Result<()> {
+    if notices.is_empty() {
+        return Ok(());
+    }
+    let mut pipe = redis::pipe();
+    for notice in notices {
+        let kept = u64::try_from(notice.kept.as_millis()).unwrap_or(u64::MAX);
+        pipe.pset_ex(&notice.key, &notice.value, kept).ignore();
+    }
+    pipe.exec_async(&mut redis.connection()).await?;
+    Ok(())
 }
 
 impl Deref for Tx {

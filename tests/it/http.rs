@@ -43,7 +43,7 @@ async fn every_failure_has_the_one_body() {
             .refused(415, "UNSUPPORTED_MEDIA_TYPE");
 
         let unknown = stranger.post("/venues", &harbour_hall()).await;
-        assert_eq!(unknown.header("www-authenticate"), Some("ApiKey"));
+        assert_eq!(unknown.header("www-authenticate"), Some("Bearer, ApiKey"));
         unknown.refused(401, "UNAUTHENTICATED");
     })
     .await;

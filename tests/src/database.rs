@@ -68,6 +68,7 @@ async fn make_template() -> String {
     let env = [
         ("DATABASE_URL", template.url.clone()),
         ("REDIS_URL", env("REDIS_URL")),
+        ("HOLDFAST_GENERAL_MODE", "development".to_owned()),
     ];
     let env = env
         .into_iter()

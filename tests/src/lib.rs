@@ -15,11 +15,13 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
-use shared::access::{self, Actor, Scope};
+use shared::access::{self, Actor, Person, Scope};
+use shared::accounts::sessions::{self, Device};
+use shared::accounts::{self, NewAccount};
 use shared::activity::{self, Verdict};
 use shared::clock::Clock;
 use shared::config::{Config, Source};
-use shared::ids::OrganizationId;
+use shared::ids::{LoginSessionId, OrganizationId, UserId};
 use shared::{App, Tx, organizations};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +49,13 @@ pub struct Organizer {
     pub organizer: Client,
     /// May only look.
     pub member: Client,
+}
+
+/// A person who is signed in.
+pub struct SignedIn {
+    pub id: UserId,
+    pub session_id: LoginSessionId,
+    pub client: Client,
 }
 
 /// Runs a test in a world of its own and balances the books afterwards.
@@ -148,11 +157,8 @@ impl World {
         let (id, organizer, member) = self
             .change(async |tx| {
                 let id = organizations::create(tx, slug, slug).await?;
-                let now = tx.now();
-                let organizer = access::built_in_role(tx, "organizer").await?;
-                let member = access::built_in_role(tx, "member").await?;
-                let organizer = access::create_api_key(tx, id, organizer, "test", now).await?;
-                let member = access::create_api_key(tx, id, member, "test", now).await?;
+                let organizer = key_of_role(tx, id, "organizer").await?;
+                let member = key_of_role(tx, id, "member").await?;
                 Ok((id, organizer, member))
             })
             .await;
@@ -161,6 +167,53 @@ impl World {
             organizer: self.with_key(&organizer),
             member: self.with_key(&member),
         }
+    }
+
+    /// Somebody with an account who is signed in.
+    pub async fn person(&self, name: &str) -> SignedIn {
+        let config = &self.app.config.auth;
+        let new = NewAccount {
+            email: format!("{name}@example.org"),
+            full_name: name.to_owned(),
+            phone: None,
+            locale: "en".to_owned(),
+            password_hash: None,
+        };
+        let opened = self
+            .change(async |tx| {
+                let id = accounts::create(tx, &new).await?;
+                sessions::open(tx, id, &Device::default(), config).await
+            })
+            .await;
+        let person = Person {
+            user_id: opened.user_id,
+            session_id: opened.session_id,
+        };
+        let now = self.app.clock.now();
+        let token = self.app.tokens.issue(person, now, opened.expires_at);
+        SignedIn {
+            id: opened.user_id,
+            session_id: opened.session_id,
+            client: self.with_token(&token.expect("a token").token),
+        }
+    }
+
+    /// Somebody who belongs to an organization, in one of the built-in roles.
+    pub async fn member(&self, of: OrganizationId, role: &str) -> SignedIn {
+        let person = self.person(&format!("{role}.{}", of.0.simple())).await;
+        self.change(async |tx| {
+            let role_id = access::built_in_role(tx, role).await?;
+            organizations::add_member(tx, of, person.id, role_id).await
+        })
+        .await;
+        person
+    }
+
+    /// Whoever presents this access token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Client {
+        self.stranger()
+            .with("authorization", &format!("Bearer {token}"))
     }
 
     /// Does all the work that is due, as workers would.
@@ -234,6 +287,18 @@ impl World {
         })
         .await;
     }
+}
+
+/// A key that may do what a built-in role may.
+async fn key_of_role(
+    tx: &mut Tx,
+    organization_id: OrganizationId,
+    role: &str,
+) -> shared::Result<String> {
+    let role_id = access::built_in_role(tx, role).await?;
+    let scopes = access::rights_of_role(tx, role_id).await?;
+    let now = tx.now();
+    access::create_api_key(tx, organization_id, "test", &scopes, now).await
 }
 
 /// When every test begins.

@@ -127,6 +127,7 @@ pub fn config() -> Config {
     let env = [
         ("DATABASE_URL", "unused"),
         ("REDIS_URL", "unused"),
+        ("HOLDFAST_GENERAL_MODE", "development"),
         ("HOLDFAST_JOBS_HEARTBEAT", "200ms"),
         ("HOLDFAST_TELEMETRY_LOG", "off"),
     ];

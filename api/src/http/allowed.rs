@@ -1,18 +1,28 @@
 //! Permission is what hands out the data.
 //!
-//! Routes hold nothing. A handler that wants to read or change anything takes [`Allowed`] (a right, held by
-//! the caller) or [`Public`] (nobody is asked who they are) as its first argument; whoever forgets has nothing
-//! to work with. Both count the request against the caller's limit and put themselves into the document.
+//! Routes hold nothing. A handler that wants to read or change anything takes an [`Allowed`] as its first
+//! argument, which says who may come in; whoever forgets has nothing to work with:
+//!
+//! | argument | lets in | with the scope |
+//! |---|---|---|
+//! | [`Public`] | anybody | nothing |
+//! | [`SignedIn`] | a person who is signed in | nothing: they act for themselves |
+//! | `Allowed<P>` of a right `P` | whoever holds the right somewhere | where they hold it |
+//! | [`Admin`] | platform administrators | everything |
+//! | [`Internal`] | services with a key of the scope `internal` | the key's organization |
+//!
+//! Each counts the request against the caller's limit and puts itself into the document.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use poem::http::header::AUTHORIZATION;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use shared::access::{self, Caller, Right, Scope};
+use shared::access::{self, AccessError, Caller, Person, Scope};
 use shared::app::Reader;
-use shared::error::{Invalid, Result};
+use shared::error::{Code, Invalid, Result};
 use shared::version::{Expected, VersionError};
 use shared::{App, Tx};
 
@@ -20,9 +30,56 @@ use super::answer::Failure;
 use super::limits::Limiter;
 use super::observe::{self, RequestId};
 
-/// A right that an operation asks for.
+/// Who may come in, and where they may act.
 pub trait Permission: Send + Sync + 'static {
-    const RIGHT: Right;
+    /// How callers show who they are; none where nobody is asked.
+    const SCHEMES: &'static [Scheme];
+    /// Counted against the tighter limit of their address as well.
+    const TIGHT: bool = false;
+
+    /// The bounds within which this caller may act, if they may come in at all.
+    fn scope(caller: &Caller) -> Result<Scope>;
+}
+
+/// A way of showing who one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    Bearer,
+    ApiKey,
+}
+
+impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+            Self::ApiKey => "api_key",
+        }
+    }
+
+    fn described(self) -> MetaSecurityScheme {
+        let plain = MetaSecurityScheme {
+            ty: "apiKey",
+            description: Some("A key of an organization, made for a service."),
+            name: Some("X-Api-Key"),
+            key_in: Some("header"),
+            scheme: None,
+            bearer_format: None,
+            flows: None,
+            openid_connect_url: None,
+        };
+        match self {
+            Self::ApiKey => plain,
+            Self::Bearer => MetaSecurityScheme {
+                ty: "http",
+                description: Some("The access token of a person, from logging in."),
+                name: None,
+                key_in: None,
+                scheme: Some("bearer"),
+                bearer_format: Some("JWT"),
+                ..plain
+            },
+        }
+    }
 }
 
 /// Declares the rights a module's operations ask for.
@@ -31,27 +88,84 @@ macro_rules! permissions {
         pub struct $name;
 
         impl $crate::http::allowed::Permission for $name {
-            const RIGHT: shared::access::Right =
-                shared::access::Right { resource: $resource, action: $action };
+            const SCHEMES: &'static [$crate::http::allowed::Scheme] = &[
+                $crate::http::allowed::Scheme::Bearer,
+                $crate::http::allowed::Scheme::ApiKey,
+            ];
+
+            fn scope(
+                caller: &shared::access::Caller,
+            ) -> shared::Result<shared::access::Scope> {
+                caller.scope(shared::access::Right { resource: $resource, action: $action })
+            }
         }
     )+};
 }
 pub(crate) use permissions;
 
 /// Anybody may do this. Whoever does give credentials must give good ones.
-pub struct Public(Access);
+pub type Public = Allowed<Anybody>;
+/// The same for operations that guess at secrets or send mails: counted more tightly.
+pub type AtTheDoor = Allowed<Newcomer>;
+/// For people who are signed in, about what is their own.
+pub type SignedIn = Allowed<AnyPerson>;
+/// For platform administrators.
+pub type Admin = Allowed<PlatformAdmin>;
+/// For services of ours, by a key of the scope `internal`.
+pub type Internal = Allowed<OurService>;
 
-impl Public {
-    pub async fn read(&self) -> Result<Reader> {
-        self.0.app.read().await
+pub struct Anybody;
+pub struct Newcomer;
+pub struct AnyPerson;
+pub struct PlatformAdmin;
+pub struct OurService;
+
+impl Permission for Anybody {
+    const SCHEMES: &'static [Scheme] = &[];
+
+    fn scope(_: &Caller) -> Result<Scope> {
+        Ok(Scope::nothing())
     }
 }
 
-/// The caller holds the right `P`, in the organizations of its scope.
+impl Permission for Newcomer {
+    const SCHEMES: &'static [Scheme] = &[];
+    const TIGHT: bool = true;
+
+    fn scope(_: &Caller) -> Result<Scope> {
+        Ok(Scope::nothing())
+    }
+}
+
+impl Permission for AnyPerson {
+    const SCHEMES: &'static [Scheme] = &[Scheme::Bearer];
+
+    fn scope(caller: &Caller) -> Result<Scope> {
+        caller.person().map(|_| Scope::nothing())
+    }
+}
+
+impl Permission for PlatformAdmin {
+    const SCHEMES: &'static [Scheme] = &[Scheme::Bearer];
+
+    fn scope(caller: &Caller) -> Result<Scope> {
+        caller.platform_admin()
+    }
+}
+
+impl Permission for OurService {
+    const SCHEMES: &'static [Scheme] = &[Scheme::ApiKey];
+
+    fn scope(caller: &Caller) -> Result<Scope> {
+        caller.internal()
+    }
+}
+
+/// The caller may come in as `P` says, and act in the organizations of its scope.
 pub struct Allowed<P> {
     pub(super) access: Access,
     scope: Scope,
-    right: PhantomData<P>,
+    permission: PhantomData<P>,
 }
 
 /// Who is calling, and what every request may carry.
@@ -66,7 +180,17 @@ pub(super) struct Access {
 }
 
 impl<P: Permission> Allowed<P> {
-    /// Opens a change with the caller as its actor and the right's scope as its bounds.
+    /// A connection for reading.
+    pub async fn read(&self) -> Result<Reader> {
+        self.access.app.read().await
+    }
+
+    /// Where the caller may act.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Opens a change with the caller as its actor and the scope as its bounds.
     pub(super) async fn begin(&self) -> Result<Tx> {
         let Access {
             app,
@@ -93,8 +217,8 @@ impl<P: Permission> Allowed<P> {
     }
 
     /// The same where telling is up to the caller.
-    pub fn seen_or_any(&self) -> Result<Expected> {
-        Ok(self.seen_if_told(None)?.unwrap_or(Expected::Any))
+    pub fn seen_or_any(&self, in_body: Option<i64>) -> Result<Expected> {
+        Ok(self.seen_if_told(in_body)?.unwrap_or(Expected::Any))
     }
 
     fn seen_if_told(&self, in_body: Option<i64>) -> Result<Option<Expected>> {
@@ -111,9 +235,52 @@ impl<P: Permission> Allowed<P> {
     }
 }
 
+impl SignedIn {
+    /// Who is calling, and in which session of theirs.
+    pub fn person(&self) -> Result<Person> {
+        self.access.caller.person()
+    }
+}
+
+/// What a request says about who sent it.
+enum Credentials {
+    None,
+    Token(String),
+    Key(String),
+}
+
+impl Credentials {
+    fn of(request: &Request) -> Result<Self, AccessError> {
+        let key = header(request, "x-api-key");
+        let Some(authorization) = header(request, AUTHORIZATION.as_str()) else {
+            return Ok(key.map_or(Self::None, Self::Key));
+        };
+        if key.is_some() {
+            return Err(AccessError::TwoKinds);
+        }
+        match authorization.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Ok(Self::Token(token.trim().to_owned()))
+            }
+            _ => Err(AccessError::BadToken),
+        }
+    }
+
+    async fn caller(self, app: &App) -> Result<Caller> {
+        match self {
+            Self::None => Ok(Caller::stranger()),
+            Self::Token(token) => access::by_access_token(app, &token).await,
+            Self::Key(key) => {
+                let mut db = app.read().await?;
+                access::by_api_key(&mut db, &key, app.clock.now()).await
+            }
+        }
+    }
+}
+
 impl Access {
     /// Finds out who is calling and counts the call.
-    async fn of(request: &Request) -> Result<Self> {
+    async fn of(request: &Request, tight: bool) -> Result<Self> {
         let app: &App = request.data().expect("the app is given to every request");
         if request
             .uri()
@@ -122,39 +289,9 @@ impl Access {
         {
             return Err(Invalid::field("query", "must not contain the character NUL").into());
         }
-        let limiter: &Arc<Limiter> = request
-            .data()
-            .expect("the limiter is given to every request");
-        let address = observe::address(request, app.config.http.trust_forwarded);
-        let caller = match header(request, "x-api-key") {
-            None => Caller::stranger(),
-            Some(key) => {
-                let mut db = app.read().await?;
-                let known = access::by_api_key(&mut db, &key, app.clock.now()).await;
-                if known.is_err() {
-                    // Guessing keys counts against the address.
-                    limiter
-                        .count_address(request, address, app.clock.now())
-                        .await?;
-                }
-                known?
-            }
-        };
-        match caller.actor {
-            access::Actor::Stranger => {
-                limiter
-                    .count_address(request, address, app.clock.now())
-                    .await?;
-            }
-            actor => {
-                limiter
-                    .count_account(request, actor, app.clock.now())
-                    .await?;
-            }
-        }
         Ok(Self {
             app: app.clone(),
-            caller,
+            caller: counted_caller(request, app, tight).await?,
             request_id: request
                 .data::<RequestId>()
                 .cloned()
@@ -167,47 +304,52 @@ impl Access {
     }
 }
 
+async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Caller> {
+    let limiter: &Arc<Limiter> = request
+        .data()
+        .expect("the limiter is given to every request");
+    let address = observe::address(request, app.config.http.trust_forwarded);
+    let now = app.clock.now();
+    if tight {
+        limiter.count_sign_in(request, address, now).await?;
+    }
+    let caller = match Credentials::of(request) {
+        Ok(credentials) => credentials.caller(app).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    match &caller {
+        // Guessing at credentials counts against the address.
+        Err(error) if error.code() == Code::Unavailable => {}
+        Err(_) => limiter.count_address(request, address, now).await?,
+        Ok(caller) if caller.actor == access::Actor::Stranger => {
+            limiter.count_address(request, address, now).await?;
+        }
+        Ok(caller) => limiter.count_account(request, caller.actor, now).await?,
+    }
+    caller
+}
+
 fn header(request: &Request, name: &str) -> Option<String> {
     request.header(name).map(|value| value.trim().to_owned())
 }
 
-impl<'a> ApiExtractor<'a> for Public {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::PoemExtractor];
-    type ParamType = ();
-    type ParamRawType = ();
-
-    async fn from_request(
-        request: &'a Request,
-        _body: &mut RequestBody,
-        _options: ExtractParamOptions<()>,
-    ) -> poem::Result<Self> {
-        Ok(Self(Access::of(request).await.map_err(Failure)?))
-    }
-}
-
 impl<'a, P: Permission> ApiExtractor<'a> for Allowed<P> {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    const TYPES: &'static [ApiExtractorType] = if P::SCHEMES.is_empty() {
+        &[ApiExtractorType::PoemExtractor]
+    } else {
+        &[ApiExtractorType::SecurityScheme]
+    };
     type ParamType = ();
     type ParamRawType = ();
 
     fn register(registry: &mut Registry) {
-        registry.create_security_scheme(
-            "api_key",
-            MetaSecurityScheme {
-                ty: "apiKey",
-                description: Some("A key of an organization, made for a service."),
-                name: Some("X-Api-Key"),
-                key_in: Some("header"),
-                scheme: None,
-                bearer_format: None,
-                flows: None,
-                openid_connect_url: None,
-            },
-        );
+        for scheme in P::SCHEMES {
+            registry.create_security_scheme(scheme.name(), scheme.described());
+        }
     }
 
     fn security_schemes() -> Vec<&'static str> {
-        vec!["api_key"]
+        P::SCHEMES.iter().map(|scheme| scheme.name()).collect()
     }
 
     async fn from_request(
@@ -215,12 +357,12 @@ impl<'a, P: Permission> ApiExtractor<'a> for Allowed<P> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let access = Access::of(request).await.map_err(Failure)?;
-        let scope = access.caller.scope(P::RIGHT).map_err(Failure)?;
+        let access = Access::of(request, P::TIGHT).await.map_err(Failure)?;
+        let scope = P::scope(&access.caller).map_err(Failure)?;
         Ok(Self {
             access,
             scope,
-            right: PhantomData,
+            permission: PhantomData,
         })
     }
 }

@@ -81,6 +81,7 @@ pub struct Limiter {
     redis: Redis,
     anonymous: u32,
     account: u32,
+    sign_in: u32,
     window: Mutex<Window>,
 }
 
@@ -91,6 +92,7 @@ impl Limiter {
             redis,
             anonymous: limits.anonymous_per_minute,
             account: limits.account_per_minute,
+            sign_in: limits.sign_in_per_minute,
             window: Mutex::default(),
         }
     }
@@ -102,6 +104,17 @@ impl Limiter {
         now: DateTime<Utc>,
     ) -> Result<()> {
         self.count(request, format!("address:{address}"), self.anonymous, now)
+            .await
+    }
+
+    /// For what guesses at secrets or sends mails, on top of everything else.
+    pub async fn count_sign_in(
+        &self,
+        request: &Request,
+        address: IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        self.count(request, format!("sign-in:{address}"), self.sign_in, now)
             .await
     }
 
