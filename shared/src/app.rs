@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Postgres};
 
 use crate::access::{Actor, RightsInMemory, Scope, Tokens};
+use crate::accounts::passwords::Passwords;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Result;
@@ -25,6 +26,7 @@ pub struct App {
     pub clock: Clock,
     pub redis: Redis,
     pub tokens: Arc<Tokens>,
+    pub passwords: Arc<Passwords>,
     pub(crate) rights: Arc<RightsInMemory>,
     db: PgPool,
 }
@@ -36,6 +38,7 @@ impl App {
         Ok(Self {
             redis: Redis::new(&config.redis)?,
             tokens: Arc::new(Tokens::new(&config.auth)),
+            passwords: Arc::new(Passwords::new(&config.auth)?),
             rights: Arc::default(),
             db: pool(&config.database)?,
             config,

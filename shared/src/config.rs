@@ -261,6 +261,24 @@ settings! {
         session_longest: Span = "90d",
         /// Two refreshes with one token within this time are a client that asked twice, not a thief.
         refresh_grace: Span = "10s",
+        /// How long a link to set a new password works.
+        reset_link: Span = "1h",
+        /// How long a link to confirm a mail address works.
+        verify_link: Span = "3d",
+        /// Failed logins to one account before it answers more slowly.
+        failures_per_account: u32 = "5",
+        /// Failed logins from one address before it is answered more slowly.
+        failures_per_address: u32 = "50",
+        /// The longest pause after failed logins. Each failure doubles the pause, from a second on.
+        longest_pause: Span = "5m",
+        /// Memory that hashing one password takes, in KiB.
+        hash_memory_kib: u32 = "19456",
+        /// How often hashing goes through that memory.
+        hash_rounds: u32 = "2",
+        /// Passwords hashed at a time by one process: half of its cores leaves the rest for everything else.
+        hashes_at_once: usize = "1",
+        /// Passwords that may wait to be hashed before more are answered UNAVAILABLE.
+        hashes_waiting: usize = "256",
     }
 
     /// The job engine.
@@ -506,8 +524,13 @@ impl FromSetting for Mailbox {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The defaults, for development.
+    pub(crate) fn development() -> Config {
+        Config::read(&source(&[], "")).expect("valid")
+    }
 
     fn source(env: &[(&str, &str)], file: &str) -> Source {
         let required = [

@@ -67,10 +67,17 @@ codes! {
     MalformedRequest "MALFORMED_REQUEST" Malformed: "The request is not what it says it is, such as JSON that is none.";
     Unauthenticated "UNAUTHENTICATED" Unauthenticated: "No credentials were given, or they are not known.";
     TokenExpired "TOKEN_EXPIRED" Unauthenticated: "The access token has expired; refresh it.";
+    InvalidCredentials "INVALID_CREDENTIALS" Unauthenticated: "E-mail and password do not belong together, or the refresh token is not good any more.";
     Forbidden "FORBIDDEN" Forbidden: "The caller has no right to do this here.";
     NotFound "NOT_FOUND" NotFound: "There is nothing at this path.";
+    UserNotFound "USER_NOT_FOUND" NotFound: "There is no such account.";
+    LoginSessionNotFound "LOGIN_SESSION_NOT_FOUND" NotFound: "You have no such session.";
+    LinkNotFound "LINK_NOT_FOUND" NotFound: "The link is not known, has been used, or has expired.";
+    NotAMember "NOT_A_MEMBER" NotFound: "The account does not belong to this organization, or the role is none of its roles.";
     VenueNotFound "VENUE_NOT_FOUND" NotFound: "There is no such venue.";
     ConcurrentUpdate "CONCURRENT_UPDATE" Conflict: "Somebody else changed it meanwhile; `details.current_version` is the version now.";
+    AlreadyRefreshed "ALREADY_REFRESHED" Conflict: "Another request has used this refresh token a moment ago; go on with what that one was answered.";
+    LastOwner "LAST_OWNER" Conflict: "The organization would be left without an owner.";
     EmailTaken "EMAIL_TAKEN" Conflict: "There is an account with this address already.";
     VenueInUse "VENUE_IN_USE" Conflict: "Events that are not over still need the venue.";
     IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Conflict: "The first request with this key is still running.";

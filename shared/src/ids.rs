@@ -15,18 +15,22 @@ pub fn fresh(now: DateTime<Utc>) -> Uuid {
     Builder::from_unix_timestamp_millis(millis, &rand::rng().random()).into_uuid()
 }
 
+/// Unguessable.
+#[must_use]
+pub fn random_bytes() -> [u8; 32] {
+    rand::rng().random()
+}
+
 /// An unguessable token of 256 bits, for secrets that are handed out once and stored hashed.
 #[must_use]
 pub fn secret_token(prefix: &str) -> String {
-    let bytes: [u8; 32] = rand::rng().random();
-    format!("{prefix}{}", hex::encode(bytes))
+    format!("{prefix}{}", hex::encode(random_bytes()))
 }
 
 /// The same as it fits into a link: base64url.
 #[must_use]
 pub fn url_token() -> String {
-    let bytes: [u8; 32] = rand::rng().random();
-    URL_SAFE_NO_PAD.encode(bytes)
+    URL_SAFE_NO_PAD.encode(random_bytes())
 }
 
 macro_rules! ids {

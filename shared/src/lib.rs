@@ -27,6 +27,7 @@ pub mod page;
 pub mod patch;
 pub mod seed;
 pub mod telemetry;
+pub mod text;
 pub mod tx;
 pub mod venues;
 pub mod version;

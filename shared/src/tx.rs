@@ -14,7 +14,7 @@ use crate::access::{Actor, Scope};
 use crate::activity::{self, Activity};
 use crate::app::{App, Redis};
 use crate::error::Result;
-use crate::ids::OrganizationId;
+use crate::ids::{OrganizationId, UserId};
 use crate::jobs::{self, Job, NewJob};
 use crate::telemetry;
 
@@ -68,6 +68,13 @@ impl Tx {
     #[must_use]
     pub fn actor(&self) -> Actor {
         self.actor
+    }
+
+    /// Somebody has proved who they are: from here on they act, and no longer a stranger.
+    pub(crate) fn authenticated(&mut self, user_id: UserId) {
+        if self.actor == Actor::Stranger {
+            self.actor = Actor::User(user_id);
+        }
     }
 
     #[must_use]

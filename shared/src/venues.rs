@@ -15,6 +15,7 @@ use crate::error::{Code, Fault, Result};
 use crate::ids::{OrganizationId, VenueId};
 use crate::page::{Page, Paging};
 use crate::patch::Patch;
+use crate::text::escape_like;
 use crate::tx::Tx;
 use crate::version::Expected;
 
@@ -318,13 +319,6 @@ impl VenueFilter {
     }
 }
 
-/// What a person typed, with nothing in it that `like` would read as a pattern.
-fn escape_like(text: &str) -> String {
-    text.replace('\\', r"\\")
-        .replace('%', r"\%")
-        .replace('_', r"\_")
-}
-
 fn record(tx: &mut Tx, venue: &Venue, kind: &'static str, data: Value) {
     tx.record(Activity {
         organization_id: Some(venue.organization_id),
@@ -403,14 +397,4 @@ async fn events_to_come(tx: &mut Tx, id: VenueId) -> Result<i64> {
         now,
     );
     Ok(events.fetch_one(&mut **tx).await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_people_type_is_no_pattern() {
-        assert_eq!(escape_like(r"100% \ a_b"), r"100\% \\ a\_b");
-    }
 }

@@ -1,29 +1,76 @@
-//! Accounts: people, and where they are signed in.
+//! Accounts: people, how they prove who they are, and where they are signed in.
+//!
+//! An address is one account, however it is typed. Passwords and tokens are kept as hashes only. What a
+//! stranger asks is answered the same, and takes the same, whether an account exists or not; the one exception
+//! is registering, which has to say that an address is taken.
 //!
 //! | file | holds |
 //! |---|---|
+//! | [`user`] | what an account is, and what may be changed of it |
+//! | [`passwords`] | which passwords are accepted, and how they are kept |
+//! | [`login`] | from address and password to a session |
+//! | [`attempts`] | the pause after too many failures |
 //! | [`sessions`] | where somebody is signed in, and the refresh tokens that keep them so |
+//! | [`links`] | mailed links: new password, confirmed address |
 
+pub mod attempts;
+pub mod jobs;
+pub mod links;
+pub mod login;
+pub mod passwords;
 pub mod sessions;
 mod store;
+pub mod user;
 
-use serde_json::json;
+use poem_openapi::Enum;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 
-use crate::activity::Activity;
-use crate::error::{Code, Fault, OnConstraint as _, Result};
-use crate::ids::UserId;
+use crate::access::{self, Person, Whose};
+use crate::activity::{self, Activity};
+use crate::config::Config;
+use crate::error::{Code, Fault, Invalid, OnConstraint as _, Result};
+use crate::ids::{OrganizationId, UserId};
+use crate::mail::{self, Letter};
+use crate::organizations;
+use crate::page::{Page, Paging};
+use crate::patch::Patch;
 use crate::tx::Tx;
+use crate::version::Expected;
+
+pub use user::{Membership, Profile, ProfileChange, RoleIn, User, UserChange};
+
+use sessions::EndedBy;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
+    #[error("There is no such account.")]
+    NotFound,
     #[error("There is an account with this address already.")]
     EmailTaken,
+    #[error("E-mail and password do not belong together.")]
+    WrongCredentials,
+    #[error("The refresh token is not good any more. Log in again.")]
+    BadRefreshToken,
+    #[error(
+        "Another request has used this refresh token a moment ago. Go on with what that one was answered."
+    )]
+    AlreadyRefreshed,
+    #[error("You have no such session.")]
+    SessionNotFound,
+    #[error("The link is not known, has been used, or has expired. Ask for another.")]
+    LinkNotFound,
 }
 
 impl Fault for AccountError {
     fn code(&self) -> Code {
         match self {
+            Self::NotFound => Code::UserNotFound,
             Self::EmailTaken => Code::EmailTaken,
+            Self::WrongCredentials | Self::BadRefreshToken => Code::InvalidCredentials,
+            Self::AlreadyRefreshed => Code::AlreadyRefreshed,
+            Self::SessionNotFound => Code::LoginSessionNotFound,
+            Self::LinkNotFound => Code::LinkNotFound,
         }
     }
 }
@@ -40,12 +87,43 @@ pub struct NewAccount {
     pub password_hash: Option<String>,
 }
 
+/// Which accounts to list, and in which order.
+#[derive(Debug, Clone, Default)]
+pub struct UserFilter {
+    /// Part of the name or the address.
+    pub q: Option<String>,
+    pub active: Option<bool>,
+    pub organization_id: Option<OrganizationId>,
+    pub sort: UserSort,
+    pub descending: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum UserSort {
+    #[default]
+    Name,
+    Email,
+    Created,
+}
+
+impl UserSort {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Name => "lower(full_name)",
+            Self::Email => "email",
+            Self::Created => "created_at",
+        }
+    }
+}
+
 /// The one way in which an address is written and compared.
 #[must_use]
 pub fn normal_email(typed: &str) -> String {
     typed.trim().to_lowercase()
 }
 
+/// Makes an account, without a word to its owner.
 pub async fn create(tx: &mut Tx, new: &NewAccount) -> Result<UserId> {
     let (id, now) = (UserId::fresh(tx.now()), tx.now());
     store::insert(tx, id, new, now)
@@ -55,8 +133,192 @@ pub async fn create(tx: &mut Tx, new: &NewAccount) -> Result<UserId> {
     Ok(id)
 }
 
+/// Fails early, before a password is hashed for nothing; the constraint decides in the end.
+pub async fn is_free(db: &mut PgConnection, email: &str) -> Result<()> {
+    match store::id_by_email(db, email).await? {
+        Some(_) => Err(AccountError::EmailTaken.into()),
+        None => Ok(()),
+    }
+}
+
+/// Makes the account of whoever asks for it, welcomes them, and mails a link that confirms the address.
+pub async fn register(tx: &mut Tx, new: &NewAccount, config: &Config) -> Result<UserId> {
+    let id = create(tx, new).await?;
+    tx.authenticated(id);
+    let user = get(tx, id).await?;
+    let welcome = Letter {
+        organization_id: None,
+        cause: format!("welcome:{id}"),
+        recipient: user.email.clone(),
+        template: "welcome",
+        locale: user.locale.clone(),
+        params: json!({ "name": user.full_name, "installation": config.general.public_url.0 }),
+    };
+    mail::write(tx, welcome).await?;
+    links::mail_verify(tx, &user, &user.email, config).await?;
+    Ok(id)
+}
+
+pub async fn get(db: &mut PgConnection, id: UserId) -> Result<User> {
+    Ok(store::get(db, id).await?.ok_or(AccountError::NotFound)?)
+}
+
+/// An account and what it belongs to.
+pub async fn profile(db: &mut PgConnection, id: UserId) -> Result<Profile> {
+    let user = get(db, id).await?;
+    let organizations = store::memberships(db, id).await?;
+    Ok(Profile {
+        user,
+        organizations,
+    })
+}
+
+pub async fn list(
+    db: &mut PgConnection,
+    filter: &UserFilter,
+    paging: Paging,
+) -> Result<Page<User>> {
+    store::list(db, filter, paging).await
+}
+
+/// What an account's password is compared with.
+pub async fn password_of(db: &mut PgConnection, id: UserId) -> Result<Option<String>> {
+    store::password_of(db, id).await
+}
+
+/// A new password whose owner has proved the old one.
+#[derive(Debug)]
+pub struct NewPassword {
+    /// What the old one was compared with: if it is another by now, the proof is none.
+    pub compared: Option<String>,
+    pub hash: String,
+}
+
+/// Changes what a person names of their own account.
+pub async fn change_own(
+    tx: &mut Tx,
+    person: Person,
+    seen: Expected,
+    mut change: ProfileChange,
+    password: Option<NewPassword>,
+    config: &Config,
+) -> Result<()> {
+    let before = lock(tx, person.user_id).await?;
+    seen.check(before.version)?;
+    let email = std::mem::take(&mut change.email);
+    let mut user = change.applied_to(before.clone());
+    if let Patch::Set(email) = email {
+        move_to(tx, &mut user, &normal_email(&email), config).await?;
+    }
+    if let Some(password) = password {
+        set_password(tx, person, &password).await?;
+    }
+    save(tx, &before, user).await
+}
+
+/// Has the address confirmed by whoever reads mail there, before it counts.
+async fn move_to(tx: &mut Tx, user: &mut User, email: &str, config: &Config) -> Result<()> {
+    if user.email == email {
+        user.pending_email = None;
+        if user.email_verified_at.is_some() {
+            return Ok(());
+        }
+    } else {
+        is_free(tx, email).await?;
+        user.pending_email = Some(email.to_owned());
+    }
+    links::mail_verify(tx, user, email, config).await
+}
+
+async fn set_password(tx: &mut Tx, person: Person, new: &NewPassword) -> Result<()> {
+    if store::password_of(tx, person.user_id).await? != new.compared {
+        let message = "is not right any more";
+        return Err(Invalid::field("old_password", message).into());
+    }
+    store::set_password(tx, person.user_id, &new.hash).await?;
+    tx.record(line(person.user_id, "user.password_changed", json!({})));
+    sessions::end_all(
+        tx,
+        person.user_id,
+        Some(person.session_id),
+        EndedBy::Password,
+    )
+    .await
+}
+
+/// Changes an account by the right of an administrator.
+pub async fn change(tx: &mut Tx, id: UserId, seen: Expected, mut change: UserChange) -> Result<()> {
+    let before = lock(tx, id).await?;
+    seen.check(before.version)?;
+    if let Some(role) = change.role.take() {
+        organizations::set_role(tx, role.organization_id, id, role.role_id).await?;
+    }
+    let user = change.applied_to(before.clone());
+    if before.is_active && !user.is_active {
+        switched_off(tx, id).await?;
+    }
+    save(tx, &before, user).await
+}
+
+/// Ends all sessions of an account and lets nobody log in to it. Doing so again changes nothing.
+pub async fn deactivate(tx: &mut Tx, id: UserId) -> Result<()> {
+    let before = lock(tx, id).await?;
+    let user = User {
+        is_active: false,
+        ..before.clone()
+    };
+    switched_off(tx, id).await?;
+    save(tx, &before, user).await
+}
+
+async fn switched_off(tx: &mut Tx, id: UserId) -> Result<()> {
+    access::changed(tx, Whose::User(id));
+    sessions::end_all(tx, id, None, EndedBy::Deactivated).await
+}
+
+/// Makes somebody a platform administrator; only the command line of the server does.
+pub async fn make_platform_admin(tx: &mut Tx, id: UserId) -> Result<()> {
+    let before = lock(tx, id).await?;
+    let user = User {
+        is_platform_admin: true,
+        is_active: true,
+        ..before.clone()
+    };
+    access::changed(tx, Whose::User(id));
+    save(tx, &before, user).await
+}
+
+/// The account with this address, if there is one.
+pub async fn by_email(db: &mut PgConnection, email: &str) -> Result<Option<UserId>> {
+    store::id_by_email(db, &normal_email(email)).await
+}
+
+async fn lock(tx: &mut Tx, id: UserId) -> Result<User> {
+    Ok(store::lock(tx, id).await?.ok_or(AccountError::NotFound)?)
+}
+
+/// Writes down what is different. The feed is told which fields, and the values of those that name nobody.
+async fn save(tx: &mut Tx, before: &User, mut user: User) -> Result<()> {
+    let mut changes = activity::changes(before, &user)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    for (field, values) in &mut changes {
+        if !matches!(field.as_str(), "is_active" | "is_platform_admin" | "locale") {
+            *values = Value::Null;
+        }
+    }
+    user.version += 1;
+    user.updated_at = tx.now().into();
+    store::update(tx, &user)
+        .await
+        .on_constraint("users_email_key", || AccountError::EmailTaken)?;
+    tx.record(line(user.id, "user.changed", Value::Object(changes)));
+    Ok(())
+}
+
 /// What happens to an account concerns no organization.
-fn line(user_id: UserId, kind: &'static str, data: serde_json::Value) -> Activity {
+fn line(user_id: UserId, kind: &'static str, data: Value) -> Activity {
     Activity {
         organization_id: None,
         kind,

@@ -1,0 +1,168 @@
+//! Links that prove, once and for a while, that an address is somebody's.
+
+use chrono::TimeDelta;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use sqlx::PgConnection;
+
+use super::jobs::MailResetLink;
+use super::sessions::{self, EndedBy};
+use super::user::User;
+use super::{AccountError, line, normal_email, store};
+use crate::clock::Time;
+use crate::config::Config;
+use crate::error::{OnConstraint as _, Result};
+use crate::ids::{self, UserId};
+use crate::mail::{self, Letter};
+use crate::tx::Tx;
+
+/// Nobody is mailed another reset link within this time.
+const PATIENCE: TimeDelta = TimeDelta::minutes(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Reset,
+    Verify,
+}
+
+impl Purpose {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// Asks for a link to set a new password. The same is done whether there is such an account or not: the
+/// job finds out.
+pub async fn ask_for_reset(tx: &mut Tx, email: &str) -> Result<()> {
+    let user_id = store::id_by_email(tx, &normal_email(email)).await?;
+    tx.enqueue(&MailResetLink { user_id });
+    Ok(())
+}
+
+/// Mails the link, unless there is nobody to mail it to or it was mailed a moment ago.
+pub async fn mail_reset(tx: &mut Tx, user_id: Option<UserId>, config: &Config) -> Result<()> {
+    let Some(user_id) = user_id else {
+        return Ok(());
+    };
+    let user = store::lock(tx, user_id).await?;
+    let Some(user) = user.filter(|user| user.is_active) else {
+        return Ok(());
+    };
+    let since = tx.now() - PATIENCE;
+    if store::mailed_since(tx, user_id, Purpose::Reset, since).await? {
+        return Ok(());
+    }
+    write(tx, &user, &user.email, Purpose::Reset, config).await?;
+    tx.record(line(user_id, "user.reset_link_mailed", json!({})));
+    Ok(())
+}
+
+/// Mails a link that confirms an address: the account's own, or the one it is to move to.
+pub(super) async fn mail_verify(
+    tx: &mut Tx,
+    user: &User,
+    email: &str,
+    config: &Config,
+) -> Result<()> {
+    write(tx, user, email, Purpose::Verify, config).await
+}
+
+async fn write(
+    tx: &mut Tx,
+    user: &User,
+    email: &str,
+    purpose: Purpose,
+    config: &Config,
+) -> Result<()> {
+    let (path, template, lasts) = match purpose {
+        Purpose::Reset => ("reset-password", "password-reset", config.auth.reset_link),
+        Purpose::Verify => ("verify-email", "verify-email", config.auth.verify_link),
+    };
+    let (token, now) = (ids::url_token(), tx.now());
+    let expires_at = now + lasts.delta();
+    store::insert_link(tx, &hash(&token), user.id, purpose, email, now, expires_at).await?;
+    let letter = Letter {
+        organization_id: None,
+        cause: format!("account-link:{}", hex::encode(hash(&token))),
+        recipient: email.to_owned(),
+        template,
+        locale: user.locale.clone(),
+        params: json!({
+            "name": user.full_name,
+            "link": format!("{}/{path}?token={token}", config.general.public_url.0),
+            "until": expires_at.format("%-d %B %Y, %H:%M UTC").to_string(),
+        }),
+    };
+    mail::write(tx, letter).await?;
+    Ok(())
+}
+
+/// Whose password a reset link may set. Fails if the link does not work.
+pub async fn whose_reset(
+    db: &mut PgConnection,
+    token: &SecretString,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<User> {
+    let link = store::lock_link(db, &hash(token.expose_secret()), Purpose::Reset, now).await?;
+    let link = link.ok_or(AccountError::LinkNotFound)?;
+    let user = store::get(db, link.user_id).await?;
+    Ok(user
+        .filter(|user| user.is_active)
+        .ok_or(AccountError::LinkNotFound)?)
+}
+
+/// Sets a new password by a link, which proves the address as well. Ends every session.
+pub async fn reset_password(
+    tx: &mut Tx,
+    token: &SecretString,
+    password_hash: &str,
+) -> Result<UserId> {
+    let now = tx.now();
+    let mut user = whose_reset(tx, token, now).await?;
+    tx.authenticated(user.id);
+    store::use_up_links(tx, user.id, Purpose::Reset, now).await?;
+    store::set_password(tx, user.id, password_hash).await?;
+    if user.email_verified_at.is_none() {
+        user.email_verified_at = Some(Time(now));
+        store::update(tx, &user).await?;
+    }
+    sessions::end_all(tx, user.id, None, EndedBy::Password).await?;
+    tx.record(line(user.id, "user.password_reset", json!({})));
+    Ok(user.id)
+}
+
+/// Confirms an address by the link that was mailed there; moves the account to it where that was asked.
+pub async fn verify_email(tx: &mut Tx, token: &SecretString) -> Result<()> {
+    let now = tx.now();
+    let link = store::lock_link(tx, &hash(token.expose_secret()), Purpose::Verify, now).await?;
+    let link = link.ok_or(AccountError::LinkNotFound)?;
+    let user = store::lock(tx, link.user_id).await?;
+    let mut user = user
+        .filter(|user| user.is_active)
+        .ok_or(AccountError::LinkNotFound)?;
+    if user.pending_email.as_ref() == Some(&link.email) {
+        user.email = link.email;
+        user.pending_email = None;
+    } else if user.email != link.email {
+        // The address was changed again meanwhile.
+        return Err(AccountError::LinkNotFound.into());
+    }
+    tx.authenticated(user.id);
+    user.email_verified_at = Some(Time(now));
+    user.version += 1;
+    user.updated_at = now.into();
+    store::update(tx, &user)
+        .await
+        .on_constraint("users_email_key", || AccountError::EmailTaken)?;
+    store::use_up_links(tx, user.id, Purpose::Verify, now).await?;
+    tx.record(line(user.id, "user.email_verified", json!({})));
+    Ok(())
+}
+
+fn hash(token: &str) -> Vec<u8> {
+    Sha256::digest(token.as_bytes()).to_vec()
+}

@@ -1,0 +1,272 @@
+//! Passwords: which are accepted, and how they are kept.
+//!
+//! They are kept as PHC strings of Argon2id. Strings of PBKDF2-HMAC-SHA256, from an import, verify as well and
+//! are replaced when their owner logs in. Hashing takes long on purpose, so it has threads of its own, few of
+//! them, and a queue that is not endless: a storm of logins waits for itself and for nobody else.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Argon2, Params};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use pbkdf2::Pbkdf2;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Semaphore;
+
+use crate::config;
+use crate::error::{Error, Invalid, Result};
+use crate::ids;
+
+/// In lower case, one a line; those of fewer characters than we accept are left out.
+static COMMONEST: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
+
+const SHORTEST: usize = 8;
+
+#[derive(Debug, thiserror::Error)]
+#[error("more passwords wait to be hashed than fit into the queue")]
+struct Overloaded;
+
+/// Fails, by the name of the field, unless this may be the password of an account with this address.
+pub fn accept(field: &str, password: &SecretString, email: &str) -> Result<()> {
+    let password = password.expose_secret();
+    let lower = password.to_lowercase();
+    let (name, _) = email.split_once('@').unwrap_or((email, ""));
+    let message = if password.chars().count() < SHORTEST {
+        format!("must have at least {SHORTEST} characters")
+    } else if lower == email || lower == name {
+        "must not be the e-mail address".to_owned()
+    } else if COMMONEST.contains(lower.as_str()) {
+        "is among the commonest passwords; choose another".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Invalid::field(field, message).into())
+}
+
+/// What came of comparing a password with what is kept.
+#[derive(Debug)]
+pub struct Verdict {
+    pub right: bool,
+    /// What to keep instead from now on, where what was kept is not as we keep passwords today.
+    pub rehashed: Option<String>,
+}
+
+/// Hashes passwords. One for the whole process.
+pub struct Passwords {
+    argon: Argon2<'static>,
+    /// Hashes at a time.
+    slots: Semaphore,
+    /// Hashes at a time, and those that wait.
+    places: Semaphore,
+    /// Takes as long to compare with as any other, and no password fits.
+    nobodys: String,
+    comparisons: AtomicU64,
+}
+
+impl Passwords {
+    pub fn new(config: &config::Auth) -> anyhow::Result<Self> {
+        let (memory, rounds) = (config.hash_memory_kib, config.hash_rounds);
+        let params = Params::new(memory, rounds, 1, None)
+            .map_err(|error| anyhow::anyhow!("[auth] hash_memory_kib and hash_rounds: {error}"))?;
+        let random = |bytes| STANDARD_NO_PAD.encode(&ids::random_bytes()[..bytes]);
+        let (salt, output) = (random(16), random(32));
+        let at_once = config.hashes_at_once.max(1);
+        Ok(Self {
+            argon: params.into(),
+            slots: Semaphore::new(at_once),
+            places: Semaphore::new(at_once + config.hashes_waiting),
+            nobodys: format!("$argon2id$v=19$m={memory},t={rounds},p=1${salt}${output}"),
+            comparisons: AtomicU64::new(0),
+        })
+    }
+
+    /// What to keep of a password.
+    pub async fn hash(self: &Arc<Self>, password: &SecretString) -> Result<String> {
+        let password = password.clone();
+        self.run(move |this| this.hash_now(&password)).await?
+    }
+
+    /// Whether the password is the one that `kept` was made of. Takes its time when there is none, too.
+    pub async fn verify(
+        self: &Arc<Self>,
+        password: &SecretString,
+        kept: Option<&str>,
+    ) -> Result<Verdict> {
+        let password = password.clone();
+        let kept = kept.map(str::to_owned);
+        self.run(move |this| this.verify_now(&password, kept.as_deref()))
+            .await?
+    }
+
+    /// How many passwords have been compared so far, with an account's or with nobody's.
+    pub fn comparisons(&self) -> u64 {
+        self.comparisons.load(Ordering::SeqCst)
+    }
+
+    /// Does the work on a thread for slow work, when its turn has come.
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T> {
+        let Ok(_place) = self.places.try_acquire() else {
+            metrics::counter!("password_hashes_refused_total").increment(1);
+            return Err(Error::Unavailable(Overloaded.into()));
+        };
+        let _slot = self
+            .slots
+            .acquire()
+            .await
+            .map_err(|closed| Error::Internal(closed.into()))?;
+        metrics::counter!("password_hashes_total").increment(1);
+        let this = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&this))
+            .await
+            .map_err(|panicked| Error::Internal(panicked.into()))
+    }
+
+    fn hash_now(&self, password: &SecretString) -> Result<String> {
+        let hash = self
+            .argon
+            .hash_password(password.expose_secret().as_bytes());
+        Ok(hash.map_err(broken)?.to_string())
+    }
+
+    fn verify_now(&self, password: &SecretString, kept: Option<&str>) -> Result<Verdict> {
+        self.comparisons.fetch_add(1, Ordering::SeqCst);
+        let kept = PasswordHash::new(kept.unwrap_or(&self.nobodys)).map_err(broken)?;
+        let bytes = password.expose_secret().as_bytes();
+        let right = match kept.algorithm.as_str() {
+            "pbkdf2-sha256" => Pbkdf2::SHA256.verify_password(bytes, &kept).is_ok(),
+            _ => self.argon.verify_password(bytes, &kept).is_ok(),
+        };
+        let rehashed = if right && !self.is_ours(&kept) {
+            Some(self.hash_now(password)?)
+        } else {
+            None
+        };
+        Ok(Verdict { right, rehashed })
+    }
+
+    fn is_ours(&self, kept: &PasswordHash) -> bool {
+        let ours = self.argon.params();
+        kept.algorithm.as_str() == "argon2id"
+            && Params::try_from(kept).is_ok_and(|params| {
+                (params.m_cost(), params.t_cost(), params.p_cost())
+                    == (ours.m_cost(), ours.t_cost(), ours.p_cost())
+            })
+    }
+}
+
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::Internal(format!("a password could not be hashed: {error}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cheap(rounds: u32) -> Arc<Passwords> {
+        let mut config = config::tests::development().auth;
+        (config.hash_memory_kib, config.hash_rounds) = (64, rounds);
+        Arc::new(Passwords::new(&config).expect("settings"))
+    }
+
+    #[test]
+    fn short_common_and_personal_passwords_are_refused() {
+        let accept = |password: &str| accept("password", &password.into(), "ada.byron@example.org");
+        for bad in [
+            "short12",
+            "Password1",
+            "12345678",
+            "ada.byron@example.org",
+            "Ada.Byron",
+        ] {
+            accept(bad).expect_err(bad);
+        }
+        for good in ["correct horse", "ключ-от-дома", "ada.byron@example.com"] {
+            accept(good).expect(good);
+        }
+    }
+
+    #[test]
+    fn the_list_has_what_people_use_and_nothing_that_is_refused_anyway() {
+        assert!(COMMONEST.len() > 900, "{}", COMMONEST.len());
+        for word in COMMONEST.iter() {
+            assert!(
+                word.chars().count() >= SHORTEST && *word == word.to_lowercase(),
+                "{word}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_and_no_other() {
+        let passwords = cheap(1);
+        let kept = passwords
+            .hash(&"correct horse".into())
+            .await
+            .expect("a hash");
+        assert!(kept.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{kept}");
+        let right = passwords.verify(&"correct horse".into(), Some(&kept)).await;
+        let right = right.expect("a verdict");
+        assert!(right.right && right.rehashed.is_none());
+        for (password, kept) in [("correct horsf", Some(kept.as_str())), ("anything", None)] {
+            let verdict = passwords
+                .verify(&password.into(), kept)
+                .await
+                .expect("a verdict");
+            assert!(!verdict.right && verdict.rehashed.is_none());
+        }
+        assert_eq!(passwords.comparisons(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_in_another_way_is_kept_anew() {
+        let passwords = cheap(2);
+        // By Python: hashlib.pbkdf2_hmac("sha256", b"correct horse", b"0123456789abcdef", 1000).
+        let imported = "$pbkdf2-sha256$i=1000$MDEyMzQ1Njc4OWFiY2RlZg$cBg8D2DungRB9k76szThf5ehfyBz991ay6PT8Srwk4M";
+        let weaker = cheap(1)
+            .hash(&"correct horse".into())
+            .await
+            .expect("a hash");
+        for kept in [imported, weaker.as_str()] {
+            let verdict = passwords.verify(&"correct horse".into(), Some(kept)).await;
+            let verdict = verdict.expect("a verdict");
+            let anew = verdict.rehashed.expect("another hash");
+            assert!(
+                verdict.right && anew.starts_with("$argon2id$v=19$m=64,t=2,p=1$"),
+                "{anew}"
+            );
+            let wrong = passwords.verify(&"wrong horse".into(), Some(kept)).await;
+            assert!(!wrong.expect("a verdict").right);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_turns_away_at_once() {
+        let mut config = config::tests::development().auth;
+        (config.hashes_at_once, config.hashes_waiting) = (1, 2);
+        let passwords = Arc::new(Passwords::new(&config).expect("settings"));
+        let storm = (0..20).map(|_| {
+            let passwords = Arc::clone(&passwords);
+            tokio::spawn(async move { passwords.verify(&"x".into(), None).await })
+        });
+        let storm: Vec<_> = storm.collect();
+        let (mut done, mut refused) = (0, 0);
+        for one in storm {
+            match one.await.expect("no panic") {
+                Ok(_) => done += 1,
+                Err(error) => {
+                    assert_eq!(error.code(), crate::error::Code::Unavailable);
+                    refused += 1;
+                }
+            }
+        }
+        assert!(done >= 3 && refused >= 1, "{done} done, {refused} refused");
+    }
+}
