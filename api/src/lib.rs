@@ -3,8 +3,12 @@
 //! A handler authorises, acts through a verb of `shared`, and answers. What every route shares is in
 //! [`http`]; what the operator asks for is in [`ops`].
 
+mod admin_users;
+mod auth;
 pub mod http;
+mod internal;
 pub mod ops;
+mod users;
 mod venues;
 
 use std::sync::Arc;
@@ -26,10 +30,32 @@ pub(crate) const PREFIX: &str = "/api/v1";
 /// How long a connection may stay open without a request.
 const IDLE: Duration = Duration::from_secs(75);
 
-type Api = venues::Venues;
+/// Where services of ours ask.
+pub(crate) const INTERNAL_PREFIX: &str = "/internal";
+
+type Api = (
+    auth::Auth,
+    users::Users,
+    admin_users::AdminUsers,
+    venues::Venues,
+);
 
 pub(crate) fn service() -> OpenApiService<Api, ()> {
-    OpenApiService::new(venues::Venues, "Holdfast", env!("CARGO_PKG_VERSION"))
+    let api = (
+        auth::Auth,
+        users::Users,
+        admin_users::AdminUsers,
+        venues::Venues,
+    );
+    OpenApiService::new(api, "Holdfast", env!("CARGO_PKG_VERSION"))
+}
+
+pub(crate) fn internal_service() -> OpenApiService<internal::InternalPaths, ()> {
+    OpenApiService::new(
+        internal::InternalPaths,
+        "Holdfast",
+        env!("CARGO_PKG_VERSION"),
+    )
 }
 
 /// Serves until told to stop, then finishes what it has begun.
@@ -71,6 +97,7 @@ pub fn endpoint(app: App, stop: CancellationToken) -> impl Endpoint + 'static {
     let cors = cors::Cors::new(&app.config.http.cors_origins);
     Route::new()
         .nest(PREFIX, service())
+        .nest(INTERNAL_PREFIX, internal_service())
         .nest("/", ops::routes(&app.config.http, stop))
         .around(move |next, request| body::limit(next, request, body_limit))
         .around(aliases::rewrite)

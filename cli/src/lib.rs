@@ -1,6 +1,8 @@
 //! The commands of `holdfast`. The binary does nothing but call `main` here.
 
 #[cfg(feature = "product")]
+mod admin;
+#[cfg(feature = "product")]
 mod doctor;
 #[cfg(feature = "product")]
 mod health;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shared::config::Config;
 
-use crate::{doctor, health, reference, run, serve, settings, up};
+use crate::{admin, doctor, health, reference, run, serve, settings, up};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -19,6 +19,9 @@ pub enum Command {
     Migrate,
     /// Fill in the demo data; refused in production
     Seed,
+    /// Manage platform administrators
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// Check the settings and what they point to, and say what is wrong
     Doctor,
     /// Ask the process on this machine whether it is ready; fails when it is not
@@ -45,6 +48,7 @@ impl Command {
             Self::Seed => run::seed(Arc::new(config()?))
                 .await
                 .map(|()| ExitCode::SUCCESS),
+            Self::Admin(admin) => admin.run(config()?).await,
             Self::Doctor => doctor::doctor().await,
             Self::Health(options) => health::health(options, &config()?).await,
             Self::Sandbox(options) => serve::sandbox(options).await,

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use sandbox::Inbox;
+use secrecy::SecretString;
 use shared::App;
+use shared::access::{Actor, Scope};
+use shared::accounts::{self, NewAccount, passwords};
 use shared::clock::Clock;
 use shared::config::{Config, Mode};
-use shared::seed::{self, DEMO_KEY};
+use shared::ids;
+use shared::seed::{self, DEMO_ADMIN, DEMO_KEY, DEMO_ORGANIZER, DEMO_PASSWORD};
 use shared::telemetry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -78,8 +82,61 @@ pub async fn inbox(smtp: SocketAddr, web: SocketAddr) -> anyhow::Result<Inbox> {
     Ok(Inbox::start(smtp, Some(web)).await?)
 }
 
-/// How the demo organizer is let in.
-pub const DEMO_ACCOUNTS: &[(&str, &str)] = &[("Lighthouse Events", DEMO_KEY)];
+/// How the people and services of the demo data are let in: what it is, whose, and the secret.
+pub const DEMO_ACCOUNTS: &[(&str, &str, &str)] = &[
+    ("Admin", DEMO_ADMIN, DEMO_PASSWORD),
+    ("Owner", DEMO_ORGANIZER, DEMO_PASSWORD),
+    (
+        "Attendee",
+        "attendee1@holdfast.example (to 10)",
+        DEMO_PASSWORD,
+    ),
+    ("API key", "Lighthouse Events", DEMO_KEY),
+];
+
+/// What came of making an administrator.
+pub enum MadeAdmin {
+    /// The account was there.
+    Promoted,
+    /// The password, if it was made up here.
+    New { made_up: Option<SecretString> },
+}
+
+/// Makes a platform administrator of the account with this address, and the account if there is none.
+pub async fn make_admin(
+    config: Arc<Config>,
+    email: &str,
+    name: &str,
+    given: Option<SecretString>,
+) -> anyhow::Result<MadeAdmin> {
+    let app = App::new(config, Clock::System)?;
+    let email = accounts::valid_email("--email", email)?;
+    if let Some(id) = accounts::by_email(&mut *app.read().await?, &email).await? {
+        let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+        accounts::make_platform_admin(&mut tx, id).await?;
+        tx.commit().await?;
+        return Ok(MadeAdmin::Promoted);
+    }
+    let made_up = match given {
+        Some(_) => None,
+        None => Some(SecretString::from(ids::url_token())),
+    };
+    let password = given.as_ref().or(made_up.as_ref());
+    let password = password.context("there is a password by now")?;
+    passwords::accept("password", password, &email)?;
+    let new = NewAccount {
+        email,
+        full_name: name.to_owned(),
+        phone: None,
+        locale: "en".to_owned(),
+        password_hash: Some(app.passwords.hash(password).await?),
+    };
+    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+    let id = accounts::create(&mut tx, &new).await?;
+    accounts::make_platform_admin(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(MadeAdmin::New { made_up })
+}
 
 /// A request that shows something at once.
 pub fn first_request(api: &str) -> String {

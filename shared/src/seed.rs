@@ -1,18 +1,44 @@
-//! A small world to look at: an organizer, their key, and three venues. Safe to run again.
+//! A small world to look at: an administrator, an organizer with their key, ten attendees, and three venues.
+//! Safe to run again.
 
 use crate::access::{self, Actor, Scope};
+use crate::accounts::{self, NewAccount};
 use crate::app::App;
 use crate::error::Result;
+use crate::ids::{OrganizationId, UserId};
 use crate::organizations;
+use crate::tx::Tx;
 use crate::venues::{self, NewVenue};
 
 /// The key of the demo organizer. It is no secret, so it exists in development only.
 pub const DEMO_KEY: &str = "hf_demo";
 
+/// Manages the whole installation.
+pub const DEMO_ADMIN: &str = "admin@holdfast.example";
+/// Owns the demo organization.
+pub const DEMO_ORGANIZER: &str = "organizer@holdfast.example";
+/// Of every demo account. It is no secret, so they exist in development only.
+pub const DEMO_PASSWORD: &str = "demo-lighthouse";
+
+const ATTENDEES: [&str; 10] = [
+    "Ada Byron",
+    "Ben Okafor",
+    "Carla Rossi",
+    "Dmitri Sokolov",
+    "Elif Kaya",
+    "Femi Adeyemi",
+    "Greta Lind",
+    "Hugo Martins",
+    "Ines Vidal",
+    "Jun Tanaka",
+];
+
 const ORGANIZER: &str = "Lighthouse Events";
 
 /// Makes the demo data unless it is there already. The caller has checked that this is development.
 pub async fn demo(app: &App) -> Result<()> {
+    // Hashing takes long, so all of them share one hash, and it is made before the transaction begins.
+    let password_hash = app.passwords.hash(&DEMO_PASSWORD.into()).await?;
     let mut tx = app.begin(Actor::System, Scope::Everything).await?;
     if organizations::by_slug(&mut tx, "lighthouse")
         .await?
@@ -21,6 +47,7 @@ pub async fn demo(app: &App) -> Result<()> {
         return Ok(());
     }
     let organization_id = organizations::create(&mut tx, ORGANIZER, "lighthouse").await?;
+    people(&mut tx, organization_id, &password_hash).await?;
     let role_id = access::built_in_role(&mut tx, "organizer").await?;
     let scopes = access::rights_of_role(&mut tx, role_id).await?;
     let now = tx.now();
@@ -46,4 +73,28 @@ pub async fn demo(app: &App) -> Result<()> {
         venues::create(&mut tx, venue).await?;
     }
     tx.commit().await
+}
+
+async fn people(tx: &mut Tx, organization_id: OrganizationId, password_hash: &str) -> Result<()> {
+    let admin = person(tx, DEMO_ADMIN, "Robin Harbour", password_hash).await?;
+    accounts::make_platform_admin(tx, admin).await?;
+    let organizer = person(tx, DEMO_ORGANIZER, "Kim Lighthouse", password_hash).await?;
+    let owner = access::built_in_role(tx, "owner").await?;
+    organizations::add_member(tx, organization_id, organizer, owner).await?;
+    for (number, name) in (1..).zip(ATTENDEES) {
+        let email = format!("attendee{number}@holdfast.example");
+        person(tx, &email, name, password_hash).await?;
+    }
+    Ok(())
+}
+
+async fn person(tx: &mut Tx, email: &str, name: &str, password_hash: &str) -> Result<UserId> {
+    let new = NewAccount {
+        email: email.to_owned(),
+        full_name: name.to_owned(),
+        phone: None,
+        locale: "en".to_owned(),
+        password_hash: Some(password_hash.to_owned()),
+    };
+    accounts::create(tx, &new).await
 }

@@ -1,5 +1,6 @@
 //! The end-to-end tests, in one binary. Run them by `make test`.
 
+mod accounts;
 mod activity;
 mod authorisation;
 mod document;

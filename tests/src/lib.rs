@@ -94,6 +94,10 @@ impl World {
             ("HOLDFAST_GENERAL_MODE", "development"),
             ("HOLDFAST_MAIL_SMTP_URL", &smtp),
             ("HOLDFAST_DATABASE_MAX_CONNECTIONS", "10"),
+            // Tests are about everything around hashing.
+            ("HOLDFAST_AUTH_HASH_MEMORY_KIB", "64"),
+            ("HOLDFAST_AUTH_HASH_ROUNDS", "1"),
+            ("HOLDFAST_LIMITS_SIGN_IN_PER_MINUTE", "0"),
         ];
         let env: BTreeMap<String, String> = defaults
             .iter()
@@ -201,12 +205,17 @@ impl World {
     /// Somebody who belongs to an organization, in one of the built-in roles.
     pub async fn member(&self, of: OrganizationId, role: &str) -> SignedIn {
         let person = self.person(&format!("{role}.{}", of.0.simple())).await;
+        self.join(person.id, of, role).await;
+        person
+    }
+
+    /// Makes somebody a member, in one of the built-in roles.
+    pub async fn join(&self, user_id: UserId, organization_id: OrganizationId, role: &str) {
         self.change(async |tx| {
             let role_id = access::built_in_role(tx, role).await?;
-            organizations::add_member(tx, of, person.id, role_id).await
+            organizations::add_member(tx, organization_id, user_id, role_id).await
         })
         .await;
-        person
     }
 
     /// Whoever presents this access token.

@@ -12,6 +12,7 @@
 //! | [`recurring`] | jobs that come back every so often |
 //! | [`due`] | the same attempts one after the other, for tests |
 
+mod accounts;
 pub mod attempt;
 pub mod due;
 pub mod engine;

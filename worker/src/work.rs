@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::access::{Actor, Scope};
+use shared::accounts::jobs::ForgetSessions;
 use shared::activity::{self, Seal};
 use shared::idempotency::{self, Forget};
 use shared::mail::Outbox;
@@ -11,7 +12,7 @@ use shared::{App, Result, Tx};
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::{JobContext, JobResult, Registry};
-use crate::{CatchUp, Engine, Recurring, due, mail};
+use crate::{CatchUp, Engine, Recurring, accounts, due, mail};
 
 /// What the handlers hold.
 #[derive(Clone)]
@@ -41,7 +42,12 @@ impl Hands {
 /// Every kind of job there is.
 #[must_use]
 pub fn registry() -> Registry<Hands> {
-    Registry::new().on(mail::send).on(seal).on(forget)
+    Registry::new()
+        .on(mail::send)
+        .on(seal)
+        .on(forget)
+        .on(accounts::mail_reset_link)
+        .on(accounts::forget_sessions)
 }
 
 fn recurring() -> Vec<Recurring> {
@@ -56,6 +62,12 @@ fn recurring() -> Vec<Recurring> {
         Recurring::new("idempotency.forget", minutes(60), CatchUp::Latest, |_| {
             Forget {}
         }),
+        Recurring::new(
+            "account.forget_sessions",
+            minutes(60),
+            CatchUp::Latest,
+            |_| ForgetSessions {},
+        ),
     ]
 }
 
@@ -81,7 +93,7 @@ pub async fn run_due(hands: &Hands) -> anyhow::Result<usize> {
 }
 
 /// How many rows one transaction takes on, so that none is long.
-const BATCH: u16 = 1_000;
+pub(crate) const BATCH: u16 = 1_000;
 
 async fn seal(context: JobContext<Hands>, _: Seal) -> JobResult {
     while context

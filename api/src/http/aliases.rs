@@ -9,6 +9,14 @@ use crate::PREFIX;
 
 /// (method, old path, path now), all without the prefix. `{…}` stands for one part of the path.
 pub const ALIASES: &[(&str, &str, &str)] = &[
+    ("GET", "/auth/me", "/users/me"),
+    ("GET", "/users/profile", "/users/me"),
+    ("PUT", "/users/profile", "/users/me"),
+    ("GET", "/identity/profile", "/users/me"),
+    ("PUT", "/identity/profile", "/users/me"),
+    ("POST", "/identity/authenticate", "/auth/login"),
+    ("POST", "/identity/refresh-token", "/auth/refresh"),
+    ("POST", "/identity/register", "/auth/register"),
     ("GET", "/admin/venues", "/venues"),
     ("POST", "/admin/venues", "/venues"),
     ("PUT", "/admin/venues/{venue_id}", "/venues/{venue_id}"),

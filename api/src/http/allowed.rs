@@ -16,19 +16,28 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use poem::http::header::AUTHORIZATION;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use shared::access::{self, AccessError, Caller, Person, Scope};
+use secrecy::SecretString;
+use shared::access::{self, AccessError, AccessToken, Caller, Person, Scope};
+use shared::accounts::login::Claim;
+use shared::accounts::passwords::{Passwords, Verdict};
+use shared::accounts::sessions::Device;
 use shared::app::Reader;
-use shared::error::{Code, Invalid, Result};
+use shared::config::Config;
+use shared::error::{Code, Invalid, Kind, Result};
 use shared::version::{Expected, VersionError};
 use shared::{App, Tx};
 
 use super::answer::Failure;
 use super::limits::Limiter;
 use super::observe::{self, RequestId};
+
+/// More of what a browser calls itself is not kept.
+const LONGEST_USER_AGENT: usize = 300;
 
 /// Who may come in, and where they may act.
 pub trait Permission: Send + Sync + 'static {
@@ -176,6 +185,8 @@ pub(super) struct Access {
     pub path: String,
     pub request_id: RequestId,
     pub idempotency_key: Option<String>,
+    address: String,
+    user_agent: Option<String>,
     if_match: Option<String>,
 }
 
@@ -183,6 +194,42 @@ impl<P: Permission> Allowed<P> {
     /// A connection for reading.
     pub async fn read(&self) -> Result<Reader> {
         self.access.app.read().await
+    }
+
+    /// When the request came in, or a moment later.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.access.app.clock.now()
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.access.app.config
+    }
+
+    pub fn passwords(&self) -> &Arc<Passwords> {
+        &self.access.app.passwords
+    }
+
+    /// What the request tells of the machine it comes from.
+    pub fn device(&self) -> Device {
+        let shortened = |agent: &String| agent.chars().take(LONGEST_USER_AGENT).collect();
+        Device {
+            address: Some(self.access.address.clone()),
+            user_agent: self.access.user_agent.as_ref().map(shortened),
+        }
+    }
+
+    /// Compares a password with that of an account, slowly if that has failed too often.
+    pub async fn prove(&self, claim: &Claim, password: &SecretString) -> Result<Option<Verdict>> {
+        let Access { app, address, .. } = &self.access;
+        claim.prove(app, password, address).await
+    }
+
+    /// An access token for somebody's session.
+    pub fn issue(&self, person: Person, session_end: DateTime<Utc>) -> Result<AccessToken> {
+        self.access
+            .app
+            .tokens
+            .issue(person, self.now(), session_end)
     }
 
     /// Where the caller may act.
@@ -232,6 +279,21 @@ impl<P: Permission> Allowed<P> {
         let version = version
             .map_err(|_| Invalid::field("If-Match", "must be the ETag of a reading, or *"))?;
         Ok(Some(Expected::Exactly(version)))
+    }
+}
+
+impl Internal {
+    /// Whose access token this is and until when; `None` if it is not good, or not any more.
+    pub async fn whose(&self, token: &str) -> Result<Option<(Person, DateTime<Utc>)>> {
+        let app = &self.access.app;
+        match access::by_access_token(app, token).await {
+            Ok(caller) => {
+                let expires_at = app.tokens.read(token, self.now())?.expires_at;
+                Ok(Some((caller.person()?, expires_at)))
+            }
+            Err(error) if error.code().kind() == Kind::Unauthenticated => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -299,6 +361,8 @@ impl Access {
             method: request.method().to_string(),
             path: request.uri().to_string(),
             idempotency_key: header(request, "idempotency-key"),
+            address: observe::address(request, app.config.http.trust_forwarded).to_string(),
+            user_agent: header(request, "user-agent"),
             if_match: header(request, "if-match"),
         })
     }

@@ -112,10 +112,63 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Created<T> {
     }
 }
 
-/// It is gone.
+/// An answer that holds secrets: no cache on the way may keep a copy.
+#[derive(ApiResponse)]
+pub enum Secret<T: Type + ParseFromJSON + ToJSON> {
+    /// For the caller alone.
+    #[oai(status = 200)]
+    Secret(
+        Json<T>,
+        /// `no-store`.
+        #[oai(header = "Cache-Control")]
+        String,
+    ),
+}
+
+impl<T: Type + ParseFromJSON + ToJSON> Secret<T> {
+    pub fn new(secret: T) -> Self {
+        Self::Secret(Json(secret), NO_STORE.into())
+    }
+}
+
+/// The same for a thing that was just made.
+#[derive(ApiResponse)]
+pub enum NewSecret<T: Type + ParseFromJSON + ToJSON> {
+    /// It was made. What it says is for the caller alone.
+    #[oai(status = 201)]
+    Made(
+        Json<T>,
+        /// Where it is from now on.
+        #[oai(header = "Location")]
+        String,
+        /// `no-store`.
+        #[oai(header = "Cache-Control")]
+        String,
+    ),
+}
+
+impl<T: Type + ParseFromJSON + ToJSON> NewSecret<T> {
+    /// `path` is the canonical one, without the prefix.
+    pub fn at(path: &str, secret: T) -> Self {
+        let place = format!("{}{path}", crate::PREFIX);
+        Self::Made(Json(secret), place, NO_STORE.into())
+    }
+}
+
+const NO_STORE: &str = "no-store";
+
+/// It will be seen to.
+#[derive(ApiResponse)]
+pub enum Accepted {
+    /// It will be seen to.
+    #[oai(status = 202)]
+    Accepted,
+}
+
+/// It is done or gone.
 #[derive(ApiResponse)]
 pub enum Gone {
-    /// It is gone.
+    /// It is done, and there is nothing to show.
     #[oai(status = 204)]
     Gone,
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use shared::error::Code;
 
 use super::errors::status_of;
-use crate::{PREFIX, ops, service};
+use crate::{INTERNAL_PREFIX, PREFIX, internal_service, ops, service};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
 
@@ -25,7 +25,10 @@ pub(super) const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 fn build() -> Value {
     let mut document = parse(&service().spec());
-    prefix_paths(&mut document);
+    prefix_paths(&mut document, PREFIX);
+    let mut internal = parse(&internal_service().spec());
+    prefix_paths(&mut internal, INTERNAL_PREFIX);
+    join(&mut document, internal);
     join(&mut document, parse(&ops::service().spec()));
     document["info"] = json!({
         "title": "Holdfast",
@@ -45,12 +48,12 @@ fn parse(spec: &str) -> Value {
     serde_json::from_str(spec).expect("poem-openapi writes JSON")
 }
 
-fn prefix_paths(document: &mut Value) {
+fn prefix_paths(document: &mut Value, prefix: &str) {
     let paths = std::mem::take(&mut document["paths"]);
     let Value::Object(paths) = paths else { return };
     document["paths"] = paths
         .into_iter()
-        .map(|(path, item)| (format!("{PREFIX}{path}"), item))
+        .map(|(path, item)| (format!("{prefix}{path}"), item))
         .collect::<Map<_, _>>()
         .into();
 }
@@ -61,6 +64,13 @@ fn join(document: &mut Value, other: Value) {
         (Value::Object(document), Value::Object(other)) => {
             for (key, value) in other {
                 join(document.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(document), Value::Array(other)) => {
+            for item in other {
+                if !document.contains(&item) {
+                    document.push(item);
+                }
             }
         }
         (document @ Value::Null, other) => *document = other,
@@ -180,7 +190,9 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
     if !path.starts_with("/api") && !path.starts_with("/internal") {
         return;
     }
-    let creates = method == "post" && operation["responses"].get("201").is_some();
+    // What is said at the door holds passwords and tokens: no answer is kept to be given again.
+    let at_the_door = path.starts_with(&format!("{PREFIX}/auth/"));
+    let creates = method == "post" && operation["responses"].get("201").is_some() && !at_the_door;
     if creates {
         add_header(
             operation,
@@ -216,7 +228,7 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
         ]);
     }
     // Credentials that are given must be good, on open operations too.
-    codes.push(Code::Unauthenticated);
+    codes.extend([Code::Unauthenticated, Code::TokenExpired]);
     if guarded {
         codes.push(Code::Forbidden);
     }

@@ -165,18 +165,23 @@ impl Asked {
             Error::Fault(_) => tracing::debug!(%error, "request refused"),
         }
         let mut response = body(error, self.app.clock.now(), &self.id);
-        self.headers_for(error.code().kind(), &mut response);
+        self.headers_for(error, &mut response);
         response
     }
 
-    fn headers_for(&self, kind: Kind, response: &mut Response) {
+    fn headers_for(&self, error: &Error, response: &mut Response) {
         let headers = response.headers_mut();
-        match kind {
+        match error.code().kind() {
             Kind::Unauthenticated => {
                 headers.insert(
                     header::WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer, ApiKey"),
                 );
+            }
+            Kind::TooMany => {
+                if let Some(seconds) = error.details()["retry_after"].as_i64() {
+                    headers.insert(header::RETRY_AFTER, seconds.into());
+                }
             }
             Kind::Unavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));

@@ -5,6 +5,12 @@ use poem_openapi::{Enum, Tags};
 /// The chapters of the document.
 #[derive(Tags)]
 pub enum Tag {
+    /// Signing up, in and out, and one's own account.
+    Accounts,
+    /// For platform administrators.
+    Administration,
+    /// Between services, with a key of the scope `internal`.
+    Internal,
     /// Where events take place.
     Venues,
     /// Whether the server is well.

@@ -220,7 +220,7 @@ fn greeting(config: &Config, inbox: Option<InboxAddresses>) -> String {
     lines.extend(
         run::DEMO_ACCOUNTS
             .iter()
-            .map(|(name, password)| format!("  API key  {password} ({name})")),
+            .map(|(what, whose, secret)| format!("  {what:<8} {secret} ({whose})")),
     );
     lines.push(format!("  Try      {}", run::first_request(&api)));
     lines.push(String::new());

@@ -30,7 +30,7 @@ const ENDED_KEPT: Duration = Duration::from_secs(600);
 /// The person who presents this token.
 pub async fn by_access_token(app: &App, token: &str) -> Result<Caller> {
     let now = app.clock.now();
-    let person = app.tokens.read(token, now)?;
+    let person = app.tokens.read(token, now)?.person;
     let stamp = alive(app, person, now).await?;
     Ok(Caller {
         actor: Actor::User(person.user_id),

@@ -30,6 +30,13 @@ pub struct AccessToken {
     pub expires_at: DateTime<Utc>,
 }
 
+/// What a token says.
+#[derive(Debug, Clone, Copy)]
+pub struct Read {
+    pub person: Person,
+    pub expires_at: DateTime<Utc>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     sub: Uuid,
@@ -105,8 +112,8 @@ impl Tokens {
         Ok(AccessToken { token, expires_at })
     }
 
-    /// Whose token this is.
-    pub fn read(&self, token: &str, now: DateTime<Utc>) -> Result<Person, AccessError> {
+    /// What a good token says.
+    pub fn read(&self, token: &str, now: DateTime<Utc>) -> Result<Read, AccessError> {
         let bad = |_| AccessError::BadToken;
         let header = jsonwebtoken::decode_header(token).map_err(bad)?;
         let key = header.kid.and_then(|name| self.verifying.get(&name));
@@ -115,9 +122,12 @@ impl Tokens {
         if read.claims.exp <= now.timestamp() {
             return Err(AccessError::TokenExpired);
         }
-        Ok(Person {
-            user_id: UserId(read.claims.sub),
-            session_id: LoginSessionId(read.claims.sid),
+        Ok(Read {
+            person: Person {
+                user_id: UserId(read.claims.sub),
+                session_id: LoginSessionId(read.claims.sid),
+            },
+            expires_at: DateTime::from_timestamp(read.claims.exp, 0).unwrap_or(now),
         })
     }
 }

@@ -34,7 +34,28 @@ pub async fn look_up(db: &mut PgConnection, email: &str) -> Result<Claim> {
     Ok(Claim { email, account })
 }
 
+/// The same for somebody who is signed in, and is to prove it once more.
+pub async fn of_person(db: &mut PgConnection, user_id: UserId) -> Result<Claim> {
+    let email = super::get(db, user_id).await?.email;
+    let kept = store::password_of(db, user_id).await?;
+    Ok(Claim {
+        email,
+        account: kept.map(|kept| (user_id, kept)),
+    })
+}
+
 impl Claim {
+    #[must_use]
+    pub fn email(&self) -> &str {
+        &self.email
+    }
+
+    /// What the password is compared with.
+    #[must_use]
+    pub fn compared(&self) -> Option<String> {
+        self.account.as_ref().map(|(_, kept)| kept.clone())
+    }
+
     /// Compares the password, once there was no pause to wait for.
     pub async fn prove(
         &self,

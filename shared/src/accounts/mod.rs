@@ -123,6 +123,15 @@ pub fn normal_email(typed: &str) -> String {
     typed.trim().to_lowercase()
 }
 
+/// The normal form of an address that mail can be sent to.
+pub fn valid_email(field: &str, typed: &str) -> Result<String> {
+    let email = normal_email(typed);
+    match email.parse::<lettre::Address>() {
+        Ok(_) if email.len() <= 254 => Ok(email),
+        _ => Err(Invalid::field(field, "must be a mail address").into()),
+    }
+}
+
 /// Makes an account, without a word to its owner.
 pub async fn create(tx: &mut Tx, new: &NewAccount) -> Result<UserId> {
     let (id, now) = (UserId::fresh(tx.now()), tx.now());
@@ -159,6 +168,21 @@ pub async fn register(tx: &mut Tx, new: &NewAccount, config: &Config) -> Result<
     Ok(id)
 }
 
+/// The same, and an organization that they own.
+pub async fn register_organizer(
+    tx: &mut Tx,
+    new: &NewAccount,
+    organization: &str,
+    config: &Config,
+) -> Result<UserId> {
+    let id = register(tx, new, config).await?;
+    let slug = organizations::free_slug(tx, organization).await?;
+    let organization_id = organizations::create(tx, organization, &slug).await?;
+    let owner = access::built_in_role(tx, "owner").await?;
+    organizations::add_member(tx, organization_id, id, owner).await?;
+    Ok(id)
+}
+
 pub async fn get(db: &mut PgConnection, id: UserId) -> Result<User> {
     Ok(store::get(db, id).await?.ok_or(AccountError::NotFound)?)
 }
@@ -179,11 +203,6 @@ pub async fn list(
     paging: Paging,
 ) -> Result<Page<User>> {
     store::list(db, filter, paging).await
-}
-
-/// What an account's password is compared with.
-pub async fn password_of(db: &mut PgConnection, id: UserId) -> Result<Option<String>> {
-    store::password_of(db, id).await
 }
 
 /// A new password whose owner has proved the old one.
@@ -208,7 +227,7 @@ pub async fn change_own(
     let email = std::mem::take(&mut change.email);
     let mut user = change.applied_to(before.clone());
     if let Patch::Set(email) = email {
-        move_to(tx, &mut user, &normal_email(&email), config).await?;
+        move_to(tx, &mut user, &valid_email("email", &email)?, config).await?;
     }
     if let Some(password) = password {
         set_password(tx, person, &password).await?;

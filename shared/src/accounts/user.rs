@@ -1,5 +1,7 @@
 //! What an account is, and what a person may change of theirs.
 
+use std::collections::BTreeSet;
+
 use poem_openapi::Object;
 use serde::Serialize;
 
@@ -51,8 +53,8 @@ pub struct Profile {
     pub organizations: Vec<Membership>,
 }
 
-/// What is to be different about oneself; what is left out stays as it is.
-#[derive(Debug, Clone, Default, Object)]
+/// What is to be different about oneself; what is left out stays as it is. Passwords in it, so it is never printed.
+#[derive(Clone, Default, Object)]
 #[oai(deny_unknown_fields)]
 pub struct ProfileChange {
     /// The version you have seen, if you care; or say it by `If-Match`.
@@ -68,7 +70,7 @@ pub struct ProfileChange {
     #[oai(validator(pattern = "^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length = 35))]
     pub locale: Patch<String>,
     /// A new address is mailed a link, and counts once that is followed. Naming an unconfirmed one mails another link.
-    #[oai(validator(max_length = 254, pattern = r"^\s*[^@\s]+@[^@\s]+\.[^@\s]+\s*$"))]
+    #[oai(validator(max_length = 254))]
     pub email: Patch<String>,
     /// Needed to set a new password.
     #[oai(validator(max_length = 200))]
@@ -102,6 +104,25 @@ pub struct UserChange {
 pub struct RoleIn {
     pub organization_id: OrganizationId,
     pub role_id: RoleId,
+}
+
+impl Profile {
+    /// What somebody is above all.
+    #[must_use]
+    pub fn role(&self) -> Option<String> {
+        if self.user.is_platform_admin {
+            return Some("platform_admin".to_owned());
+        }
+        self.organizations.first().map(|first| first.role.clone())
+    }
+
+    /// What the roles in all organizations allow.
+    #[must_use]
+    pub fn permissions(&self) -> Vec<String> {
+        let all = self.organizations.iter();
+        let all: BTreeSet<_> = all.flat_map(|member| member.permissions.clone()).collect();
+        all.into_iter().collect()
+    }
 }
 
 impl ProfileChange {
