@@ -51,8 +51,8 @@ async fn kinds(world: &World, subject: &Value) -> Vec<String> {
     told.map(|(_, kind, _)| kind).collect()
 }
 
-/// The token in the last mail to somebody.
-fn mailed_token(world: &World, name: &str) -> String {
+/// The token of the last link of a kind that was mailed to somebody.
+fn mailed_token(world: &World, name: &str, kind: &str) -> String {
     let to = format!("{name}@example.org");
     let messages = world.inbox.messages();
     let tokens = messages
@@ -60,7 +60,7 @@ fn mailed_token(world: &World, name: &str) -> String {
         .filter(|message| message.to == [to.as_str()]);
     let tokens = tokens.filter_map(|message| {
         let text = message.text.as_ref()?;
-        let (_, rest) = text.split_once("?token=")?;
+        let (_, rest) = text.split_once(&format!("/{kind}?token="))?;
         rest.split_whitespace().next()
     });
     tokens.last().expect("a mail with a link").to_owned()

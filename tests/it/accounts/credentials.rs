@@ -232,21 +232,28 @@ async fn failures_slow_down_an_account_that_exists_and_one_that_does_not() {
             );
         }
         // Not even with the right password, else the pause would slow nobody down.
-        let right = credentials("ada", PASSWORD);
-        world.pass(TimeDelta::seconds(1));
+        let (right, wrong) = (
+            credentials("ada", PASSWORD),
+            credentials("ada", "wrong password"),
+        );
+        world.pass(TimeDelta::seconds(10));
+        world
+            .stranger()
+            .post("/auth/login", &wrong)
+            .await
+            .refused(401, "INVALID_CREDENTIALS");
         world
             .stranger()
             .post("/auth/login", &right)
             .await
             .refused(429, "RATE_LIMITED");
-        world.pass(TimeDelta::seconds(1));
+        world.pass(TimeDelta::seconds(4));
         world
             .stranger()
             .post("/auth/login", &right)
             .await
             .expect(200);
         // And a success forgets the failures of the account.
-        let wrong = credentials("ada", "wrong password");
         for _ in 0..5 {
             world
                 .stranger()

@@ -30,7 +30,7 @@ async fn a_forgotten_password_is_replaced_by_link_which_ends_every_session() {
     world(async |world| {
         let ada = register(world, "ada").await;
         forgot(world, "ada").await;
-        let token = mailed_token(world, "ada");
+        let token = mailed_token(world, "ada", "reset-password");
         let mails = world.inbox.messages();
         let mail = mails
             .iter()
@@ -93,7 +93,10 @@ async fn of_two_who_follow_a_link_at_once_one_sets_the_password() {
     world(async |world| {
         register(world, "ada").await;
         forgot(world, "ada").await;
-        let (anybody, link) = (world.stranger(), reset(&mailed_token(world, "ada"), NEW));
+        let (anybody, link) = (
+            world.stranger(),
+            reset(&mailed_token(world, "ada", "reset-password"), NEW),
+        );
         let (one, two) = tokio::join!(
             anybody.post("/auth/password/reset", &link),
             anybody.post("/auth/password/reset", &link)
@@ -110,14 +113,14 @@ async fn a_link_expires_and_fits_its_own_purpose_only() {
     world(async |world| {
         register(world, "ada").await;
         world.run_jobs().await;
-        let verify = mailed_token(world, "ada");
+        let verify = mailed_token(world, "ada", "verify-email");
         world
             .stranger()
             .post("/auth/password/reset", &reset(&verify, NEW))
             .await
             .refused(404, "LINK_NOT_FOUND");
         forgot(world, "ada").await;
-        let token = mailed_token(world, "ada");
+        let token = mailed_token(world, "ada", "reset-password");
         let other = json!({ "token": token });
         world
             .stranger()
@@ -168,7 +171,7 @@ async fn an_address_is_confirmed_by_link() {
     world(async |world| {
         let ada = register(world, "ada").await;
         world.run_jobs().await;
-        let token = json!({"token": mailed_token(world, "ada")});
+        let token = json!({"token": mailed_token(world, "ada", "verify-email")});
         world
             .stranger()
             .post("/auth/email/verify", &token)
@@ -207,7 +210,7 @@ async fn a_new_address_counts_once_it_is_confirmed() {
         );
         world.run_jobs().await;
         log_in(world, "ada").await;
-        let token = json!({"token": mailed_token(world, "countess")});
+        let token = json!({"token": mailed_token(world, "countess", "verify-email")});
         world
             .stranger()
             .post("/auth/email/verify", &token)
@@ -237,7 +240,7 @@ async fn an_address_that_was_taken_meanwhile_stays_taken() {
             .await
             .expect(200);
         world.run_jobs().await;
-        let token = json!({"token": mailed_token(world, "wanted")});
+        let token = json!({"token": mailed_token(world, "wanted", "verify-email")});
         register(world, "wanted").await;
         world
             .stranger()

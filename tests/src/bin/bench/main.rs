@@ -1,6 +1,10 @@
-//! How fast the job engine is: `DATABASE_URL=… REDIS_URL=… cargo run --release -p tests --bin bench`.
+//! How fast the product is: `DATABASE_URL=… REDIS_URL=… cargo run --release -p tests --bin bench [section …]`.
 //!
-//! Trivial jobs, so that what is measured is the engine and nothing else. Prints a table, then the same as JSON.
+//! Sections: `jobs`, the job engine with trivial jobs, so that what is measured is the engine and nothing else;
+//! `logins`, a storm of logins. Without a name all of them are measured. Each prints a table, then the same as
+//! JSON.
+
+mod logins;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,11 +73,31 @@ struct Bench {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let (server, redis_url) = (env("DATABASE_URL"), env("REDIS_URL"));
-    let prefix = format!("bench_{}", ulid::Ulid::generate()).to_lowercase();
-    sql(&server, format!("create database {prefix}")).await?;
-    let result = measure(&server, redis_url, prefix.clone()).await;
-    sql(&server, format!("drop database {prefix} with (force)")).await?;
-    print(&result?)
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |section: &str| named.is_empty() || named.iter().any(|name| name == section);
+    if wanted("jobs") {
+        let prefix = fresh_prefix();
+        sql(&server, format!("create database {prefix}")).await?;
+        let result = measure(&server, redis_url.clone(), prefix.clone()).await;
+        sql(&server, format!("drop database {prefix} with (force)")).await?;
+        print(&result?)?;
+    }
+    if wanted("logins") {
+        let prefix = fresh_prefix();
+        sql(&server, format!("create database {prefix}")).await?;
+        let (place, _) = server
+            .rsplit_once('/')
+            .context("DATABASE_URL ends with the name of a database")?;
+        let database = format!("{place}/{prefix}");
+        let result = logins::measure(&database, &redis_url, &prefix).await;
+        sql(&server, format!("drop database {prefix} with (force)")).await?;
+        logins::print(&result?)?;
+    }
+    Ok(())
+}
+
+fn fresh_prefix() -> String {
+    format!("bench_{}", ulid::Ulid::generate()).to_lowercase()
 }
 
 async fn measure(server: &str, redis_url: String, prefix: String) -> anyhow::Result<Report> {
@@ -83,7 +107,7 @@ async fn measure(server: &str, redis_url: String, prefix: String) -> anyhow::Res
         .connect_with(options.database(&prefix))
         .await?;
     jobs::install(&pool).await?;
-    sqlx::raw_sql(include_str!("../../../migrations/0002_recurring.sql"))
+    sqlx::raw_sql(include_str!("../../../../migrations/0002_recurring.sql"))
         .execute(&pool)
         .await?;
     let redis = redis::Client::open(redis_url.as_str())?
