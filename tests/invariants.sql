@@ -25,3 +25,31 @@ union all
 select 'a line of an organization has that organization''s things as its subject', activities.id::text
 from activities join venues on venues.id = activities.subject_id
 where activities.organization_id is distinct from venues.organization_id
+
+union all
+select 'an account has one line that tells of its making', users.id::text
+from users
+where (select count(*) from activities a where a.subject_id = users.id and a.kind = 'user.created') <> 1
+
+union all
+select 'a session that was ended has one line that tells so', s.id::text
+from login_sessions s
+where s.ended_at is not null
+      and (select count(*) from activities a
+           where a.subject_id = s.user_id and a.kind = 'user.session_ended'
+                 and a.data ->> 'session_id' = s.id::text) <> 1
+
+union all
+select 'a session has at most one refresh token that is not spent', session_id::text
+from refresh_tokens where spent_at is null
+group by session_id having count(*) > 1
+
+union all
+select 'a deactivated account is signed in nowhere', users.id::text
+from users join login_sessions s on s.user_id = users.id
+where not users.is_active and s.ended_at is null
+
+union all
+select 'nobody has a role of another organization', members.user_id::text
+from members join roles on roles.id = members.role_id
+where roles.organization_id is distinct from members.organization_id and roles.organization_id is not null

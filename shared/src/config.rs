@@ -603,14 +603,15 @@ pub(crate) mod tests {
     #[test]
     fn production_needs_a_key_that_signs_tokens() {
         let production = ("HOLDFAST_GENERAL_MODE", "production");
-        let read = |keys| {
+        let read = |keys: &str| {
             Config::read(&source(
                 &[production, ("HOLDFAST_AUTH_TOKEN_KEYS", keys)],
                 "",
             ))
         };
         let long = "0123456789abcdef0123456789abcdef";
-        for bad in ["", "2026a:short", long, &format!("a:{long},a:{long}")] {
+        let twice = format!("a:{long},a:{long}");
+        for bad in ["", "2026a:short", long, &twice] {
             let message = read(bad).expect_err("invalid").to_string();
             assert!(message.contains("HOLDFAST_AUTH_TOKEN_KEYS"), "{message}");
             assert!(!message.contains(long), "{message}");

@@ -58,10 +58,10 @@ fn mailed_token(world: &World, name: &str, kind: &str) -> String {
     let tokens = messages
         .iter()
         .filter(|message| message.to == [to.as_str()]);
-    let tokens = tokens.filter_map(|message| {
+    let mut tokens = tokens.filter_map(|message| {
         let text = message.text.as_ref()?;
         let (_, rest) = text.split_once(&format!("/{kind}?token="))?;
         rest.split_whitespace().next()
     });
-    tokens.last().expect("a mail with a link").to_owned()
+    tokens.next_back().expect("a mail with a link").to_owned()
 }

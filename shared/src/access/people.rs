@@ -79,19 +79,21 @@ async fn restore(
         person.user_id as _,
         now,
     );
-    if !alive.fetch_one(db).await? {
-        return Ok(false);
-    }
-    let kept = redis::cmd("SET")
+    let record = if alive.fetch_one(db).await? {
+        LIVE
+    } else {
+        ENDED
+    };
+    let there = redis::cmd("SET")
         .arg(key)
-        .arg(LIVE)
+        .arg(record)
         .arg("NX")
         .arg("GET")
         .arg("PX")
         .arg(millis(LIVE_KEPT))
         .query_async::<Option<String>>(redis)
         .await?;
-    Ok(kept.is_none_or(|record| record == LIVE))
+    Ok(there.as_deref().unwrap_or(record) == LIVE)
 }
 
 /// To be called by whatever ends sessions: their access tokens stop working with the commit.
@@ -106,6 +108,6 @@ fn session_key(redis: &Redis, id: LoginSessionId) -> String {
     redis.key(&format!("session:{id}"))
 }
 
-pub(super) fn millis(span: Duration) -> u64 {
+fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -127,13 +127,12 @@ pub async fn settle(
 
 /// Tells of the account if there is one; else of an address that is recognised only by its hash.
 fn refuse(tx: &mut Tx, claim: &Claim) {
-    let activity = match &claim.account {
-        Some((user_id, _)) => line(*user_id, "user.login_failed", json!({})),
-        None => {
-            let nobody = UserId(ids::fresh(tx.now()));
-            let data = json!({ "email_hash": attempts::hash(&claim.email) });
-            line(nobody, "user.login_failed", data)
-        }
+    let activity = if let Some((user_id, _)) = &claim.account {
+        line(*user_id, "user.login_failed", json!({}))
+    } else {
+        let nobody = UserId(ids::fresh(tx.now()));
+        let data = json!({ "email_hash": attempts::hash(&claim.email) });
+        line(nobody, "user.login_failed", data)
     };
     tx.record(activity);
 }

@@ -197,7 +197,7 @@ async fn an_administrator_changes_what_they_may_and_no_more() {
         let place = format!("/admin/users/{}", owner.id);
         let role = async |name: &str| {
             let id =
-                access::built_in_role(&mut *world.app.read().await.expect("a connection"), name)
+                access::built_in_role(&mut world.app.read().await.expect("a connection"), name)
                     .await;
             json!({"role": {"organization_id": lighthouse.id, "role_id": id.expect("a role")}})
         };

@@ -194,9 +194,9 @@ async fn a_new_address_counts_once_it_is_confirmed() {
         let ada = register(world, "ada").await;
         register(world, "bob").await;
         let client = bearer(world, &ada);
-        let taken = json!({"email": "bob@example.org"});
+        let of_bob = json!({"email": "bob@example.org"});
         client
-            .put("/users/me", &taken)
+            .put("/users/me", &of_bob)
             .await
             .refused(409, "EMAIL_TAKEN");
 

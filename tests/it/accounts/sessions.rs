@@ -180,13 +180,13 @@ async fn sessions_are_listed_and_ended_one_or_all_but_this() {
             .refused(404, "LOGIN_SESSION_NOT_FOUND");
         bearer(world, &rival).get("/users/me").await.expect(200);
 
-        let lost = format!(
+        let phones = format!(
             "/auth/sessions/{}",
             phone["session_id"].as_str().expect("an id")
         );
         bearer(world, &phone).get("/users/me").await.expect(200);
-        mine.delete(&lost).await.expect(204);
-        mine.delete(&lost).await.expect(204);
+        mine.delete(&phones).await.expect(204);
+        mine.delete(&phones).await.expect(204);
         bearer(world, &phone)
             .get("/users/me")
             .await

@@ -36,7 +36,7 @@ async fn keys_rotate_without_logging_anybody_out() {
     world_with(&[("HOLDFAST_AUTH_TOKEN_KEYS", &both)], async |world| {
         let ada = world.person("ada").await;
         let by_old = token(world, &ada, |auth| {
-            auth.token_keys = keys(&[("2026a", OLD)])
+            auth.token_keys = keys(&[("2026a", OLD)]);
         });
         world.with_token(&by_old).get("/users/me").await.expect(200);
         // What is signed from now on is signed with the new key, and good where only that is known.
@@ -67,10 +67,10 @@ async fn forged_and_foreign_tokens_are_refused() {
         let unsigned = format!("eyJhbGciOiJub25lIiwia2lkIjoiMjAyNmEifQ.{claims}.");
         for bad in [
             token(world, &ada, |auth| {
-                auth.token_keys = keys(&[("2026a", NEW)])
+                auth.token_keys = keys(&[("2026a", NEW)]);
             }),
             token(world, &ada, |auth| {
-                auth.token_keys = keys(&[("2026z", OLD)])
+                auth.token_keys = keys(&[("2026z", OLD)]);
             }),
             token(world, &ada, |auth| auth.token_issuer = "somebody".into()),
             token(world, &ada, |auth| auth.token_audience = "somebody".into()),
@@ -142,7 +142,7 @@ async fn what_redis_has_lost_is_found_in_postgres() {
             .query_async(&mut redis)
             .await
             .expect("Redis");
-        assert_eq!(back, 1);
+        assert_eq!(back, 2, "that a session is over is remembered as well");
     })
     .await;
 }
