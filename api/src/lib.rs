@@ -22,13 +22,16 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::limits::Limiter;
-use crate::http::{aliases, body, cors, envelope, errors, etag, observe};
+use crate::http::{aliases, cors, envelope, errors, etag, observe};
 
 /// Where the operations of the current version live; `/api` leads there too.
 pub(crate) const PREFIX: &str = "/api/v1";
 
 /// How long a connection may stay open without a request.
 const IDLE: Duration = Duration::from_secs(75);
+
+/// How long whoever asks for the health of an ending process may take to hear the answer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Where services of ours ask.
 pub(crate) const INTERNAL_PREFIX: &str = "/internal";
@@ -75,17 +78,20 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
     Ok(())
 }
 
-/// Answers for the health and the figures of a process that serves nothing else.
+/// Answers for the health and the figures of a process that serves nothing else, until it is `over`. From `stop` on
+/// it says that the process is about to end.
 pub async fn serve_health(
     app: App,
     listener: TcpListener,
     stop: CancellationToken,
+    over: CancellationToken,
 ) -> anyhow::Result<()> {
     let _figures = shared::telemetry::metrics();
-    let endpoint = ops::health(&app.config.http, stop.clone()).around(errors::render);
+    let endpoint = ops::health(&app.config.http, stop).around(errors::render);
     let endpoint = endpoint.around(observe::observe).data(app);
     Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
-        .run_with_graceful_shutdown(endpoint, stop.cancelled_owned(), None)
+        .idle_timeout(IDLE)
+        .run_with_graceful_shutdown(endpoint, over.cancelled_owned(), Some(LAST_WORDS))
         .await?;
     Ok(())
 }
@@ -93,16 +99,14 @@ pub async fn serve_health(
 /// The whole interface. What is wrapped last is asked first.
 pub fn endpoint(app: App, stop: CancellationToken) -> impl Endpoint + 'static {
     let limiter = Arc::new(Limiter::new(app.redis.clone(), &app.config.limits));
-    let body_limit = app.config.http.body_limit;
     let cors = cors::Cors::new(&app.config.http.cors_origins);
     Route::new()
         .nest(PREFIX, service())
         .nest(INTERNAL_PREFIX, internal_service())
         .nest("/", ops::routes(&app.config.http, stop))
-        .around(move |next, request| body::limit(next, request, body_limit))
-        .around(aliases::rewrite)
         .around(etag::not_modified)
         .around(errors::render)
+        .around(aliases::rewrite)
         .around(envelope::wrap)
         .with(poem::middleware::Compression::new())
         .around(move |next, request| cors::answer(next, request, cors.clone()))

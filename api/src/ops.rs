@@ -1,16 +1,22 @@
 //! What the operator asks for: is it alive, is it ready, what are the figures; and the document to read.
 
-use poem::http::{HeaderValue, StatusCode, header};
+use std::sync::LazyLock;
+
+use poem::http::header;
 use poem::web::{Data, Html};
-use poem::{EndpointExt as _, IntoResponse, Response, Route, handler};
+use poem::{EndpointExt as _, IntoResponse, Request, Response, Route, handler};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, OpenApiService};
 use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 use shared::App;
+use shared::access::AccessError;
 use shared::config;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::answer::Failure;
 use crate::http::document::document;
+use crate::http::observe;
 use crate::http::tags::Tag;
 
 pub(crate) fn service() -> OpenApiService<Ops, ()> {
@@ -133,52 +139,67 @@ async fn database_state(app: &App) -> State {
     }
 }
 
+/// The document and its page never change while the process runs.
+static JSON: LazyLock<String> = LazyLock::new(|| document().to_string());
+static YAML: LazyLock<String> =
+    LazyLock::new(|| serde_yaml::to_string(document()).unwrap_or_default());
+
+/// The reading page has everything inside: it works without internet.
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let page = service()
+        .swagger_ui_html()
+        .replace(&service().spec(), &JSON);
+    page.replace("<title>Swagger UI</title>", "<title>Holdfast API</title>")
+});
+
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                           img-src data:; connect-src 'self'; frame-ancestors 'none'";
+
 #[handler]
 fn json() -> Response {
-    poem::web::Json(document()).into_response()
+    JSON.as_str()
+        .with_content_type("application/json; charset=utf-8")
+        .into_response()
 }
 
 #[handler]
 fn yaml() -> Response {
-    let text = serde_yaml::to_string(document()).unwrap_or_default();
-    text.with_content_type("application/yaml").into_response()
+    YAML.as_str()
+        .with_content_type("application/yaml")
+        .into_response()
 }
 
-/// The reading page has everything inside: it works without internet.
 #[handler]
 fn docs() -> Response {
-    let page = service()
-        .swagger_ui_html()
-        .replace(&service().spec(), &document().to_string());
-    let page = page.replace("<title>Swagger UI</title>", "<title>Holdfast API</title>");
-    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
-                  connect-src 'self'; frame-ancestors 'none'";
-    let mut response = Html(page).into_response();
-    response.headers_mut().insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(policy),
-    );
-    response
+    let page = Html(PAGE.as_str());
+    page.with_header(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)
+        .into_response()
 }
 
+/// For whoever knows the token; without one, for this machine only.
 #[handler]
-fn metrics(Data(token): Data<&Option<SecretString>>, request: &poem::Request) -> Response {
-    if let Some(token) = token {
-        let given = request
-            .header("authorization")
-            .and_then(|value| value.strip_prefix("Bearer "));
-        if !given.is_some_and(|given| same(given, token.expose_secret())) {
-            return StatusCode::UNAUTHORIZED.into_response();
-        }
+fn metrics(
+    Data(app): Data<&App>,
+    Data(token): Data<&Option<SecretString>>,
+    request: &Request,
+) -> poem::Result<Response> {
+    let given = request
+        .header("authorization")
+        .and_then(|value| value.strip_prefix("Bearer "));
+    let welcome = match token {
+        Some(token) => given.is_some_and(|given| same(given, token.expose_secret())),
+        None => observe::address(request, app.config.http.trust_forwarded).is_loopback(),
+    };
+    if !welcome {
+        return Err(Failure::from(AccessError::Missing).into());
     }
-    shared::telemetry::metrics()
-        .render()
+    let figures = shared::telemetry::metrics().render();
+    Ok(figures
         .with_content_type("text/plain; version=0.0.4")
-        .into_response()
+        .into_response())
 }
 
 /// Compares without telling by its time how far the two agree.
 fn same(given: &str, expected: &str) -> bool {
-    use sha2::{Digest as _, Sha256};
     Sha256::digest(given) == Sha256::digest(expected)
 }

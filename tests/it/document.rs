@@ -28,6 +28,24 @@ fn every_schema_compiles() {
 }
 
 #[test]
+fn every_reference_leads_somewhere() {
+    fn follow(value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(reference) = fields.get("$ref").and_then(Value::as_str) {
+                    let found = document().pointer(reference.trim_start_matches('#'));
+                    assert!(found.is_some(), "{reference} leads nowhere");
+                }
+                fields.values().for_each(follow);
+            }
+            Value::Array(items) => items.iter().for_each(follow),
+            _ => {}
+        }
+    }
+    follow(document());
+}
+
+#[test]
 fn every_operation_is_described() {
     for (path, item) in document()["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("methods") {

@@ -270,7 +270,11 @@ async fn figures_are_for_those_who_know_the_token() {
         &[("HOLDFAST_HTTP_METRICS_TOKEN", "figures")],
         async |world| {
             world.stranger().get("/venues").await.expect(200);
-            assert_eq!(world.stranger().get("/metrics").await.status, 401);
+            world
+                .stranger()
+                .get("/metrics")
+                .await
+                .refused(401, "UNAUTHENTICATED");
             let operator = world.stranger().with("authorization", "Bearer figures");
             let figures = operator.get("/metrics").await;
             assert_eq!(figures.status, 200);

@@ -197,7 +197,7 @@ async fn a_slow_answer_blocks_neither_other_mails_nor_the_database() {
     world(async |world| {
         world.inbox.misbehave(Fault::Slow(
             "slow@example.org".into(),
-            Duration::from_secs(3_600),
+            Duration::from_hours(1),
         ));
         let slow = write(world, "slow@example.org").await;
         let one_worker = world.run_jobs();

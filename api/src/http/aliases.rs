@@ -55,6 +55,11 @@ fn canonical(method: &Method, path: &str) -> Option<String> {
             .strip_prefix("/api")
             .filter(|rest| rest.starts_with('/'))?,
     };
+    let method = if *method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
     let alias = ALIASES.iter().find_map(|(old_method, old, now)| {
         (*old_method == method.as_str()).then(|| translate(rest, old, now))?
     });

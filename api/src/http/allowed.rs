@@ -27,8 +27,9 @@ use shared::accounts::login::Claim;
 use shared::accounts::passwords::{Passwords, Verdict};
 use shared::accounts::sessions::Device;
 use shared::app::Reader;
-use shared::config::Config;
+use shared::config::{Config, Mode};
 use shared::error::{Code, Invalid, Kind, Result};
+use shared::seed::DEMO_KEY;
 use shared::version::{Expected, VersionError};
 use shared::{App, Tx};
 
@@ -273,11 +274,14 @@ impl<P: Permission> Allowed<P> {
             return Ok(in_body.map(Expected::Exactly));
         };
         if header == "*" {
-            return Ok(Some(Expected::Any));
+            return Ok(Some(in_body.map_or(Expected::Any, Expected::Exactly)));
         }
         let version = header.trim_start_matches("W/").trim_matches('"').parse();
         let version = version
             .map_err(|_| Invalid::field("If-Match", "must be the ETag of a reading, or *"))?;
+        if in_body.is_some_and(|other| other != version) {
+            return Err(Invalid::field("version", "is another than that of `If-Match`").into());
+        }
         Ok(Some(Expected::Exactly(version)))
     }
 }
@@ -312,19 +316,19 @@ enum Credentials {
 }
 
 impl Credentials {
-    fn of(request: &Request) -> Result<Self, AccessError> {
-        let key = header(request, "x-api-key");
-        let Some(authorization) = header(request, AUTHORIZATION.as_str()) else {
+    fn of(request: &Request) -> Result<Self> {
+        let key = header(request, "X-Api-Key")?;
+        let Some(authorization) = header(request, AUTHORIZATION.as_str())? else {
             return Ok(key.map_or(Self::None, Self::Key));
         };
         if key.is_some() {
-            return Err(AccessError::TwoKinds);
+            return Err(AccessError::TwoKinds.into());
         }
         match authorization.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
                 Ok(Self::Token(token.trim().to_owned()))
             }
-            _ => Err(AccessError::BadToken),
+            _ => Err(AccessError::BadToken.into()),
         }
     }
 
@@ -332,6 +336,10 @@ impl Credentials {
         match self {
             Self::None => Ok(Caller::stranger()),
             Self::Token(token) => access::by_access_token(app, &token).await,
+            // Everybody knows it, and a database may come out of development with it.
+            Self::Key(key) if key == DEMO_KEY && app.config.general.mode == Mode::Production => {
+                Err(AccessError::UnknownKey.into())
+            }
             Self::Key(key) => {
                 let mut db = app.read().await?;
                 access::by_api_key(&mut db, &key, app.clock.now()).await
@@ -360,10 +368,10 @@ impl Access {
                 .expect("every request has an id"),
             method: request.method().to_string(),
             path: request.uri().to_string(),
-            idempotency_key: header(request, "idempotency-key"),
+            idempotency_key: header(request, "Idempotency-Key")?,
             address: observe::address(request, app.config.http.trust_forwarded).to_string(),
-            user_agent: header(request, "user-agent"),
-            if_match: header(request, "if-match"),
+            user_agent: request.header("user-agent").map(str::to_owned),
+            if_match: header(request, "If-Match")?,
         })
     }
 }
@@ -379,7 +387,7 @@ async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Cal
     }
     let caller = match Credentials::of(request) {
         Ok(credentials) => credentials.caller(app).await,
-        Err(refusal) => Err(refusal.into()),
+        Err(refusal) => Err(refusal),
     };
     match &caller {
         // Guessing at credentials counts against the address.
@@ -393,8 +401,15 @@ async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Cal
     caller
 }
 
-fn header(request: &Request, name: &str) -> Option<String> {
-    request.header(name).map(|value| value.trim().to_owned())
+/// A header that is given once and can be read. One that cannot be read must not count as not given.
+fn header(request: &Request, name: &str) -> Result<Option<String>> {
+    let mut given = request.headers().get_all(name).iter();
+    let (first, second) = (given.next(), given.next());
+    let Some(value) = first else { return Ok(None) };
+    match (value.to_str(), second) {
+        (Ok(value), None) => Ok(Some(value.trim().to_owned())),
+        _ => Err(Invalid::field(name, "must be given once, in plain ASCII").into()),
+    }
 }
 
 impl<'a, P: Permission> ApiExtractor<'a> for Allowed<P> {

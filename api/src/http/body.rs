@@ -7,14 +7,14 @@ use std::time::Duration;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
 use poem::error::ReadBodyError;
-use poem::http::header;
-use poem::{Endpoint, Request, RequestBody, Response};
+use poem::{Request, RequestBody};
 use poem_openapi::payload::{Json, ParsePayload, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::ParseFromJSON;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use shared::App;
 use shared::error::{Code, Fault, Invalid, Result};
 
 use super::answer::Failure;
@@ -99,8 +99,7 @@ async fn read<T: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Re
     {
         return Err(BodyError::NotJsonType.into());
     }
-    let bytes = body.take().map_err(|_| BodyError::CutOff)?;
-    let bytes = bytes.into_bytes().await.map_err(|_| BodyError::CutOff)?;
+    let bytes = whole(request, body).await?;
     let value: Value = serde_json::from_slice(&bytes).map_err(BodyError::NoJson)?;
     check(&T::name(), &value)?;
     refuse_nul(&value, "")?;
@@ -110,6 +109,21 @@ async fn read<T: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Re
         content,
         digest: Sha256::digest(&bytes).into(),
     })
+}
+
+/// The body as it is once unpacked, within the limit, in time.
+async fn whole(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>> {
+    let app: &App = request.data().expect("the app is given to every request");
+    let limit = app.config.http.body_limit;
+    let reading = body
+        .take()
+        .map_err(|_| BodyError::CutOff)?
+        .into_bytes_limit(limit);
+    match tokio::time::timeout(PATIENCE, reading).await {
+        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(BodyError::TooLarge { limit }.into()),
+        Ok(Err(_)) | Err(_) => Err(BodyError::CutOff.into()),
+    }
 }
 
 /// Every violation of the schema, each by the name of its field.
@@ -135,9 +149,10 @@ fn refuse_nul(value: &Value, place: &str) -> Result<()> {
             .iter()
             .enumerate()
             .try_for_each(|(at, item)| refuse_nul(item, &format!("{place}[{at}]"))),
-        Value::Object(fields) => fields
-            .iter()
-            .try_for_each(|(name, value)| refuse_nul(value, &join(place, name))),
+        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| {
+            refuse_nul(&Value::String(name.clone()), place)?;
+            refuse_nul(value, &join(place, name))
+        }),
         _ => Ok(()),
     }
 }
@@ -248,38 +263,6 @@ fn join(place: &str, field: &str) -> String {
     } else {
         format!("{place}.{field}")
     }
-}
-
-/// Refuses a body over the limit, whether its length was declared or not.
-pub async fn limit<E: Endpoint>(
-    next: Arc<E>,
-    mut request: Request,
-    limit: usize,
-) -> poem::Result<Response>
-where
-    E::Output: poem::IntoResponse,
-{
-    let too_large = || Failure::from(BodyError::TooLarge { limit });
-    let declared = request
-        .header(header::CONTENT_LENGTH.as_str())
-        .and_then(|length| length.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > limit) {
-        return Err(too_large().into());
-    }
-    let has_body = declared.is_some_and(|length| length > 0)
-        || request.headers().contains_key(header::TRANSFER_ENCODING);
-    if has_body {
-        let reading = request.take_body().into_bytes_limit(limit);
-        let bytes = match tokio::time::timeout(PATIENCE, reading).await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(ReadBodyError::PayloadTooLarge)) => return Err(too_large().into()),
-            Ok(Err(_)) | Err(_) => return Err(Failure::from(BodyError::CutOff).into()),
-        };
-        request.set_body(bytes);
-    }
-    next.call(request)
-        .await
-        .map(poem::IntoResponse::into_response)
 }
 
 #[cfg(test)]

@@ -50,7 +50,12 @@ fn values_in<'a>(template: &'a str, path: &'a str) -> Option<Vec<(&'a str, &'a s
 /// Every parameter of the path and the query that is not as its operation describes it.
 #[must_use]
 pub fn bad_parameters(method: &str, path: &str, query: &str) -> Vec<(String, String)> {
-    let Some(operation) = item_at(path).and_then(|item| item.get(method.to_lowercase())) else {
+    let method = if method == "HEAD" {
+        "get"
+    } else {
+        &method.to_lowercase()
+    };
+    let Some(operation) = item_at(path).and_then(|item| item.get(method)) else {
         return Vec::new();
     };
     let mut templates = document()["paths"].as_object().into_iter().flatten();

@@ -7,9 +7,12 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use poem_openapi::registry::Registry;
+use poem_openapi::types::Type as _;
 use serde_json::{Map, Value, json};
 use shared::error::Code;
 
+use super::answer::ErrorBody;
 use super::errors::status_of;
 use crate::{INTERNAL_PREFIX, PREFIX, internal_service, ops, service};
 
@@ -36,12 +39,25 @@ fn build() -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "license": {"name": "Apache-2.0"},
     });
+    for (name, schema) in error_schemas() {
+        document["components"]["schemas"][name] = schema;
+    }
     document["servers"] = json!([{"url": "/"}]);
     close_requests(&mut document);
     say_null(&mut document);
     write_whole_numbers(&mut document);
     for_each_operation(&mut document, complete);
     document
+}
+
+/// No operation has the body of failures as its own answer, so nobody else brings it in.
+fn error_schemas() -> Vec<(String, Value)> {
+    let mut registry = Registry::new();
+    ErrorBody::register(&mut registry);
+    let schemas = registry.schemas.into_iter();
+    schemas
+        .map(|(name, schema)| (name, json!(schema)))
+        .collect()
 }
 
 fn parse(spec: &str) -> Value {

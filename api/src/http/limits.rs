@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use poem::Request;
@@ -75,6 +75,8 @@ struct Window {
 struct Lease {
     here: u32,
     elsewhere: u32,
+    /// Redis has been asked, or was away when it should have been.
+    known: bool,
 }
 
 pub struct Limiter {
@@ -124,8 +126,13 @@ impl Limiter {
         actor: Actor,
         now: DateTime<Utc>,
     ) -> Result<()> {
-        self.count(request, format!("{actor:?}"), self.account, now)
-            .await
+        self.count(
+            request,
+            format!("{}:{}", actor.kind(), actor.id().unwrap_or_default()),
+            self.account,
+            now,
+        )
+        .await
     }
 
     async fn count(
@@ -152,7 +159,7 @@ impl Limiter {
             refused: left.is_none(),
         };
         if let Some(shared) = request.data::<SharedStanding>() {
-            // Whoever is counted twice is told the first count.
+            // Whoever is counted twice, at the door and by address, is told the tighter count.
             let _ = shared.set(standing);
         }
         left.map(|_| ())
@@ -161,13 +168,7 @@ impl Limiter {
 
     /// One request out of the lease held here.
     fn take(&self, number: i64, who: &str) -> Taken {
-        let mut window = self.window.lock().expect("nobody panics while counting");
-        if window.number != number || window.leases.len() > MOST_CALLERS {
-            *window = Window {
-                number,
-                leases: HashMap::new(),
-            };
-        }
+        let mut window = self.window(number);
         match window.leases.get_mut(who) {
             Some(lease) if lease.here > 0 => {
                 lease.here -= 1;
@@ -182,22 +183,36 @@ impl Limiter {
     /// Fetches a share of the minute and takes one request out of it; how many are left then.
     async fn lease(&self, number: i64, who: String, limit: u32) -> Option<u32> {
         let share = (limit / 20).clamp(1, LARGEST_SHARE);
-        let (taken, elsewhere) =
-            self.ask(&who, number, share, limit)
-                .await
-                .unwrap_or_else(|error| {
-                    tracing::warn!(%error, "Redis is away; this process counts for itself");
-                    (share, limit.saturating_sub(share))
-                });
-        let mut window = self.window.lock().expect("nobody panics while counting");
-        if window.number != number {
-            return taken.checked_sub(1);
-        }
+        let asked = self.ask(&who, number, share, limit).await;
+        let mut window = self.window(number);
         let lease = window.leases.entry(who).or_default();
-        lease.elsewhere = elsewhere;
-        lease.here += taken;
+        match asked {
+            Ok((taken, elsewhere)) => {
+                lease.here += taken;
+                lease.elsewhere = elsewhere;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "Redis is away; this process counts for itself");
+                // The whole minute is ours then, unless some of it has been given out before.
+                lease.here += if lease.known { lease.elsewhere } else { limit };
+                lease.elsewhere = 0;
+            }
+        }
+        lease.known = true;
         lease.here = lease.here.checked_sub(1)?;
         Some(lease.here + lease.elsewhere)
+    }
+
+    /// The leases of this minute. A request that was late at the turn of the minute counts in the new one.
+    fn window(&self, number: i64) -> MutexGuard<'_, Window> {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if number > window.number || window.leases.len() > MOST_CALLERS {
+            *window = Window {
+                number,
+                leases: HashMap::new(),
+            };
+        }
+        window
     }
 
     async fn ask(

@@ -87,8 +87,10 @@ fn request_id(request: &Request) -> RequestId {
 
 /// Where the request comes from. The last hop named by our own proxy is believed, if there is such a proxy.
 pub fn address(request: &Request, trust_forwarded: bool) -> IpAddr {
-    let forwarded = request
-        .header("x-forwarded-for")
+    let mut lines = request.headers().get_all("x-forwarded-for").iter();
+    let forwarded = lines
+        .next_back()
+        .and_then(|line| line.to_str().ok())
         .filter(|_| trust_forwarded);
     let named = forwarded.and_then(|hops| hops.rsplit(',').next()?.trim().parse().ok());
     named.unwrap_or_else(|| match &**request.remote_addr() {
