@@ -72,7 +72,8 @@ create table activities (
 );
 
 create index activities_unsealed on activities (seq) where position is null;
-create unique index activities_position on activities (organization_id, position) nulls not distinct
+create unique index activities_position
+    on activities (coalesce(organization_id, '00000000-0000-0000-0000-000000000000'), position)
     where position is not null;
 create index activities_subject on activities (subject_id, seq);
 

@@ -35,22 +35,20 @@ pub async fn worker(config: Arc<Config>, stop: CancellationToken) -> anyhow::Res
     let listener =
         listener.with_context(|| format!("the worker cannot answer for its health on {listen}"))?;
     let app = App::new(config, Clock::System)?;
-    // Whichever of the two ends takes the other with it.
-    let over = stop.child_token();
-    let (worked, served) = tokio::join!(
-        Box::pin(ending(worker::run(app.clone(), over.clone()), &over)),
-        Box::pin(ending(
-            api::serve_health(app, listener, over.clone()),
-            &over
-        )),
-    );
+    // Whichever of the two ends takes the other with it; the health is told to the end.
+    let (stop, over) = (stop.child_token(), CancellationToken::new());
+    let working = async {
+        let worked = worker::run(app.clone(), stop.clone()).await;
+        over.cancel();
+        worked
+    };
+    let serving = async {
+        let served = api::serve_health(app.clone(), listener, stop.clone(), over.clone()).await;
+        stop.cancel();
+        served
+    };
+    let (worked, served) = Box::pin(async { tokio::join!(working, serving) }).await;
     worked.and(served)
-}
-
-async fn ending<T>(part: impl Future<Output = T>, over: &CancellationToken) -> T {
-    let outcome = part.await;
-    over.cancel();
-    outcome
 }
 
 /// Brings the database to the current schema.

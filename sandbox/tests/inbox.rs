@@ -258,7 +258,7 @@ async fn slowness_towards_one_address_leaves_the_others_alone() {
     let transport = transport(&inbox);
     inbox.misbehave(Fault::Slow(
         "slow@example.org".into(),
-        Duration::from_secs(3_600),
+        Duration::from_hours(1),
     ));
     let slow = tokio::spawn({
         let transport = transport.clone();

@@ -1,7 +1,7 @@
 //! What a running process has in its hands: configuration, clock, Postgres, Redis.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::ExposeSecret as _;
@@ -17,7 +17,11 @@ use crate::error::Result;
 use crate::tx::Tx;
 
 /// The migrations of our own tables; the job engine brings its own.
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+static MIGRATIONS: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
+    let mut migrations = sqlx::migrate!("../migrations");
+    migrations.set_ignore_missing(true);
+    migrations
+});
 
 /// Cheap to clone: everything inside is shared.
 #[derive(Clone)]
@@ -62,10 +66,18 @@ impl App {
         &self.db
     }
 
-    /// Brings the schema up to date. Safe to run by several at once and with the previous version still running.
+    /// Brings the schema up to date. Safe to run by several at once, with the previous version still running, and
+    /// by the previous version once a newer one has run.
     pub async fn migrate(&self) -> anyhow::Result<()> {
-        crate::jobs::install(&self.db).await?;
-        MIGRATIONS.run(&self.db).await?;
+        // A connection without our limits: a migration may wait for another, or build an index for minutes.
+        let options: PgConnectOptions = self.config.database.url.expose_secret().parse()?;
+        let patient = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await?;
+        crate::jobs::install(&patient).await?;
+        MIGRATIONS.run(&patient).await?;
+        patient.close().await;
         Ok(())
     }
 

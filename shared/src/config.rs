@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// A setting as the documentation tells it.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,13 @@ impl Setting {
             ("redis", "url") => "REDIS_URL".into(),
             (section, key) => format!("HOLDFAST_{section}_{key}").to_uppercase(),
         }
+    }
+
+    /// Whether a variable looks like one of the same section. Others that begin with our name may be somebody
+    /// else's: orchestrators make up `HOLDFAST_PORT` for a service of that name.
+    fn is_beside(&self, variable: &str) -> bool {
+        let section = format!("HOLDFAST_{}_", self.section.to_uppercase());
+        variable.starts_with(&section)
     }
 
     fn name(&self) -> String {
@@ -94,7 +101,11 @@ impl Source {
         let env = self
             .env
             .keys()
-            .filter(|name| name.starts_with("HOLDFAST_") && name.as_str() != "HOLDFAST_CONFIG")
+            .filter(|name| {
+                Config::SETTINGS
+                    .iter()
+                    .any(|setting| setting.is_beside(name))
+            })
             .filter(|name| !Config::SETTINGS.iter().any(|s| s.env() == **name))
             .map(|name| format!("{name} is no setting of Holdfast"));
         let file = self.file.iter().flat_map(|(section, body)| {
@@ -207,9 +218,9 @@ settings! {
         trust_forwarded: bool = "false",
         /// How long a stopping API still takes requests while it says that it is not ready, so that a load balancer turns away first.
         notice: Span = "0s",
-        /// How long a stopping process may finish what it has begun.
+        /// How long a stopping process may finish what it has begun, after the notice.
         drain: Span = "20s",
-        /// Bearer token that `/metrics` asks for; empty leaves it open.
+        /// Bearer token that `/metrics` asks for; empty answers this machine only.
         metrics_token: Option<SecretString> = "",
     }
 
@@ -217,7 +228,7 @@ settings! {
     database: Database {
         /// Connection string, `postgres://user:password@host/name`.
         url: SecretString,
-        /// Most connections one process keeps.
+        /// Most connections one process keeps; the job engine has 6 more of its own.
         max_connections: u32 = "20",
         /// How long to wait for a free connection before answering UNAVAILABLE.
         acquire_timeout: Span = "3s",
@@ -321,14 +332,90 @@ settings! {
 impl Config {
     /// What no setting can say by itself.
     fn fits_together(self) -> Result<Self, BadConfig> {
+        let mut problems = self.out_of_bounds();
         if self.general.mode == Mode::Production && self.auth.token_keys.0.is_empty() {
             let missing = "HOLDFAST_AUTH_TOKEN_KEYS ([auth] token_keys) is missing: production needs a key that signs \
                            access tokens, like `2026a:` and 32 or more random characters";
-            return Err(BadConfig(vec![missing.into()]));
+            problems.push(missing.into());
         }
-        Ok(self)
+        if problems.is_empty() {
+            Ok(self)
+        } else {
+            Err(BadConfig(problems))
+        }
+    }
+
+    /// What can be read and can still not be meant.
+    fn out_of_bounds(&self) -> Vec<String> {
+        let endless = |span: Span| span.0 > LONGEST;
+        let nothing = |span: Span| span.0.is_zero();
+        let checks = [
+            (
+                self.database.max_connections == 0,
+                "database",
+                "max_connections",
+                "at least 1",
+            ),
+            (
+                self.jobs.concurrency == 0,
+                "jobs",
+                "concurrency",
+                "at least 1",
+            ),
+            (nothing(self.jobs.poll), "jobs", "poll", "more than nothing"),
+            (
+                nothing(self.jobs.heartbeat),
+                "jobs",
+                "heartbeat",
+                "more than nothing",
+            ),
+            (endless(self.jobs.keep), "jobs", "keep", "at most ten years"),
+            (
+                endless(self.mail.give_up),
+                "mail",
+                "give_up",
+                "at most ten years",
+            ),
+            (
+                !self.database.is_address(),
+                "database",
+                "url",
+                "postgres://user:password@host/name",
+            ),
+            (
+                !self.redis.is_address(),
+                "redis",
+                "url",
+                "redis://host:6379",
+            ),
+        ];
+        let bad = checks.into_iter().filter(|(bad, ..)| *bad);
+        bad.map(|(_, section, key, expected)| {
+            let setting = Self::SETTINGS
+                .iter()
+                .find(|s| s.section == section && s.key == key);
+            let name = setting.expect("a declared setting").name();
+            format!("{name} has a bad value: expected {expected}")
+        })
+        .collect()
     }
 }
+
+impl Database {
+    fn is_address(&self) -> bool {
+        let options = sqlx::postgres::PgConnectOptions::from_str(self.url.expose_secret());
+        options.is_ok()
+    }
+}
+
+impl Redis {
+    fn is_address(&self) -> bool {
+        redis::Client::open(self.url.expose_secret()).is_ok()
+    }
+}
+
+/// Longer than anything is meant to last, and short enough for every calendar.
+const LONGEST: Duration = Duration::from_hours(3_653 * 24);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -587,6 +674,35 @@ pub(crate) mod tests {
             assert!(message.contains(name), "{name} is not named in: {message}");
         }
         assert!(!message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_named() {
+        let bad = source(
+            &[
+                ("HOLDFAST_JOBS_CONCURRENCY", "0"),
+                ("HOLDFAST_JOBS_POLL", "0s"),
+                ("HOLDFAST_MAIL_GIVE_UP", "99999999d"),
+                ("DATABASE_URL", "mysql://hunter2"),
+                ("REDIS_URL", "hunter2"),
+                ("HOLDFAST_PORT", "tcp://10.0.0.1:80"),
+            ],
+            "",
+        );
+        let message = Config::read(&bad).expect_err("invalid").to_string();
+        for name in [
+            "JOBS_CONCURRENCY",
+            "JOBS_POLL",
+            "MAIL_GIVE_UP",
+            "DATABASE_URL",
+            "REDIS_URL",
+        ] {
+            assert!(message.contains(name), "{name} is not named in: {message}");
+        }
+        assert!(
+            !message.contains("hunter2") && !message.contains("HOLDFAST_PORT"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Pages for people who leaf through, cursors for machines that follow.
+//! Pages for people who leaf through a list.
 
 use poem_openapi::Object;
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};

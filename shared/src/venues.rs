@@ -57,7 +57,7 @@ pub struct Venue {
     pub postal_code: Option<String>,
     /// How many people the place holds.
     pub capacity: i32,
-    /// The plan of the place in a form of your own, kept as given.
+    /// The plan of the place in a form of your own. It is kept as JSON: the order of keys may change.
     pub layout: Option<Value>,
     /// How visitors reach the venue.
     pub contact: Option<String>,
@@ -228,7 +228,7 @@ pub async fn change(
     let before = lock(tx, id).await?;
     seen.check(before.version)?;
     let mut venue = change.applied_to(before.clone());
-    let changes = activity::changes(&before, &venue)?;
+    let changes = activity::changes(&before, &venue, &["contact", "layout"])?;
     if changes.is_empty() {
         return Ok(before);
     }

@@ -7,9 +7,8 @@ use crate::registry::{JobContext, JobResult};
 use crate::work::{BATCH, Hands};
 
 pub async fn mail_reset_link(context: JobContext<Hands>, job: MailResetLink) -> JobResult {
-    let hands = context.state;
-    let config = &hands.app.config;
-    hands
+    let config = &context.state.app.config;
+    context
         .change(async |tx| links::mail_reset(tx, job.user_id, config).await)
         .await?;
     Ok(())
@@ -17,7 +16,6 @@ pub async fn mail_reset_link(context: JobContext<Hands>, job: MailResetLink) -> 
 
 pub async fn forget_sessions(context: JobContext<Hands>, _: ForgetSessions) -> JobResult {
     while context
-        .state
         .change(async |tx| sessions::forget(tx, BATCH.into()).await)
         .await?
         > 0

@@ -146,6 +146,7 @@ impl Running {
         EngineError::Ended(tokio::select! {
             ended = self.lanes.join_next() => format!("lane: {ended:?}"),
             ended = self.helpers.join_next() => format!("helper: {ended:?}"),
+            ended = &mut self.ledger => format!("ledger: {ended:?}"),
         })
     }
 

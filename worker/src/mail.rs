@@ -10,16 +10,16 @@ use crate::work::Hands;
 /// A mail that is refused for good is no failure of the job: the mail's row tells of it, and an operator
 /// who has put things right asks for [`mail::resend`].
 pub async fn send(context: JobContext<Hands>, job: SendMail) -> JobResult {
-    let hands = context.state;
+    let hands = &context.state;
     let config = &hands.app.config.mail;
-    let begun = hands
+    let begun = context
         .change(async |tx| mail::begin(tx, job.mail_id, config).await)
         .await?;
     let Some(mail) = begun else { return Ok(()) };
 
     let outcome = hands.outbox.send(&mail, hands.app.clock.now()).await;
 
-    match hands
+    match context
         .change(async |tx| mail::settle(tx, &mail, outcome).await)
         .await?
     {

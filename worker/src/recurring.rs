@@ -27,6 +27,7 @@ pub enum CatchUp {
 /// A job that comes back.
 pub struct Recurring {
     name: &'static str,
+    kind: &'static str,
     every: TimeDelta,
     catch_up: CatchUp,
     job: Box<dyn Fn(DateTime<Utc>) -> NewJob + Send + Sync>,
@@ -34,7 +35,7 @@ pub struct Recurring {
 
 impl fmt::Debug for Recurring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} every {}", self.name, self.every)
+        write!(f, "{} ({}) every {}", self.name, self.kind, self.every)
     }
 }
 
@@ -53,10 +54,16 @@ impl Recurring {
         );
         Self {
             name,
+            kind: J::KIND,
             every,
             catch_up,
             job: Box::new(move |tick| NewJob::new(&job(tick), tick)),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
     }
 
     /// The last tick at or before `now`.
@@ -179,7 +186,7 @@ where
         registry,
         Recurring::new(
             "jobs.prune",
-            Duration::from_secs(3600),
+            Duration::from_hours(1),
             CatchUp::Latest,
             |_| Prune {},
         ),
@@ -212,7 +219,7 @@ mod tests {
     }
 
     fn every_minute(catch_up: CatchUp) -> Recurring {
-        Recurring::new("test", Duration::from_secs(60), catch_up, |_| Prune {})
+        Recurring::new("test", Duration::from_mins(1), catch_up, |_| Prune {})
     }
 
     #[test]

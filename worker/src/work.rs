@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared::access::{Actor, Scope};
 use shared::accounts::jobs::ForgetSessions;
-use shared::activity::{self, Seal};
+use shared::activity::{self, Seal, Verdict, Verify};
 use shared::idempotency::{self, Forget};
 use shared::mail::Outbox;
 use shared::{App, Result, Tx};
@@ -26,13 +26,16 @@ impl Hands {
         let outbox = Arc::new(Outbox::new(&app.config.mail)?);
         Ok(Self { app, outbox })
     }
+}
 
-    /// Does a piece of work in a transaction of its own, as the product itself.
+impl JobContext<Hands> {
+    /// Does a piece of work in a transaction of its own, as the product itself and because of this job.
     pub(crate) async fn change<T>(
         &self,
         work: impl AsyncFnOnce(&mut Tx) -> Result<T>,
     ) -> Result<T> {
-        let mut tx = self.app.begin(Actor::System, Scope::Everything).await?;
+        let tx = self.state.app.begin(Actor::System, Scope::Everything);
+        let mut tx = tx.await?.caused_by(&self.id);
         let done = work(&mut tx).await?;
         tx.commit().await?;
         Ok(done)
@@ -46,12 +49,13 @@ pub fn registry() -> Registry<Hands> {
         .on(mail::send)
         .on(seal)
         .on(forget)
+        .on(verify)
         .on(accounts::mail_reset_link)
         .on(accounts::forget_sessions)
 }
 
 fn recurring() -> Vec<Recurring> {
-    let minutes = |n: u64| Duration::from_secs(60 * n);
+    let minutes = Duration::from_mins;
     vec![
         Recurring::new(
             "activity.seal",
@@ -59,6 +63,9 @@ fn recurring() -> Vec<Recurring> {
             CatchUp::Latest,
             |_| Seal {},
         ),
+        Recurring::new("activity.verify", minutes(24 * 60), CatchUp::Latest, |_| {
+            Verify {}
+        }),
         Recurring::new("idempotency.forget", minutes(60), CatchUp::Latest, |_| {
             Forget {}
         }),
@@ -97,7 +104,6 @@ pub(crate) const BATCH: u16 = 1_000;
 
 async fn seal(context: JobContext<Hands>, _: Seal) -> JobResult {
     while context
-        .state
         .change(async |tx| activity::seal(tx, BATCH.into()).await)
         .await?
         > 0
@@ -107,10 +113,36 @@ async fn seal(context: JobContext<Hands>, _: Seal) -> JobResult {
 
 async fn forget(context: JobContext<Hands>, _: Forget) -> JobResult {
     while context
-        .state
         .change(async |tx| idempotency::forget(tx, BATCH.into()).await)
         .await?
         > 0
     {}
     Ok(())
+}
+
+/// An organization whose lines were tampered with is an alarm, not a failure of the job.
+async fn verify(context: JobContext<Hands>, _: Verify) -> JobResult {
+    let mut db = context.state.app.read().await?;
+    let mut broken = 0;
+    for chain in activity::chains(&mut db).await? {
+        if let Verdict::Broken { at } = activity::verify(&mut db, chain).await? {
+            tracing::error!(organization = ?chain, at, "the chain of activities is broken");
+            broken += 1;
+        }
+    }
+    metrics::gauge!("activity_chains_broken").set(broken);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_back_has_a_handler() {
+        let registry = registry();
+        for recurring in recurring() {
+            assert!(registry.knows(recurring.kind()), "{recurring:?}");
+        }
+    }
 }

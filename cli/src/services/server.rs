@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long a server may take until it answers. Recovery after a crash is part of it.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long a server may take to end when it was asked to.
 const STOP: Duration = Duration::from_secs(30);
 /// How often a port is tried again that somebody took between our choice and the server's start.

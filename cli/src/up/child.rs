@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A process that ran for this long was fine: the pauses begin anew.
-const FINE: Duration = Duration::from_secs(60);
+const FINE: Duration = Duration::from_mins(1);
 
 /// What to run, and how its lines are marked.
 pub struct Role {

@@ -27,7 +27,7 @@ use ports::Ports;
 
 const PLACE: &str = "up";
 /// How long the API may take until it answers.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 pub async fn up() -> anyhow::Result<ExitCode> {
     let mut requests = StopRequests::listen()?;

@@ -25,7 +25,7 @@ const LONGEST_LINE: usize = 1_000;
 const LARGEST_MESSAGE: usize = 10 << 20;
 const MOST_RECIPIENTS: usize = 100;
 const MOST_CONNECTIONS: usize = 256;
-const LONGEST_SILENCE: Duration = Duration::from_secs(300);
+const LONGEST_SILENCE: Duration = Duration::from_mins(5);
 
 /// Whom a message is from and for, as SMTP tells it; the headers may say something else.
 #[derive(Debug, Clone, Default)]

@@ -53,7 +53,8 @@ pub enum Actor {
 }
 
 impl Actor {
-    pub(crate) fn kind(self) -> &'static str {
+    #[must_use]
+    pub fn kind(self) -> &'static str {
         match self {
             Self::System => "system",
             Self::User(_) => "user",
@@ -62,7 +63,8 @@ impl Actor {
         }
     }
 
-    pub(crate) fn id(self) -> Option<Uuid> {
+    #[must_use]
+    pub fn id(self) -> Option<Uuid> {
         match self {
             Self::User(id) => Some(id.0),
             Self::ApiKey(id) => Some(id.0),

@@ -23,9 +23,9 @@ use crate::tx::Tx;
 const LIVE: &str = "live";
 const ENDED: &str = "ended";
 /// After this a session's record is taken from Postgres again, whatever may have gone wrong meanwhile.
-const LIVE_KEPT: Duration = Duration::from_secs(300);
+const LIVE_KEPT: Duration = Duration::from_mins(5);
 /// Outlasts every record that somebody may be about to put back.
-const ENDED_KEPT: Duration = Duration::from_secs(600);
+const ENDED_KEPT: Duration = Duration::from_mins(10);
 
 /// The person who presents this token.
 pub async fn by_access_token(app: &App, token: &str) -> Result<Caller> {

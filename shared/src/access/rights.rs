@@ -24,7 +24,7 @@ const MOST_PEOPLE: usize = 20_000;
 /// Read again after this long, in case Redis has lost a stamp.
 const KEPT: TimeDelta = TimeDelta::minutes(5);
 /// Longer than anybody remembers what it was read with.
-const STAMP_KEPT: Duration = Duration::from_secs(900);
+const STAMP_KEPT: Duration = Duration::from_mins(15);
 
 /// Whose rights have changed.
 #[derive(Debug, Clone, Copy)]

@@ -318,7 +318,7 @@ async fn lock(tx: &mut Tx, id: UserId) -> Result<User> {
 
 /// Writes down what is different. The feed is told which fields, and the values of those that name nobody.
 async fn save(tx: &mut Tx, before: &User, mut user: User) -> Result<()> {
-    let mut changes = activity::changes(before, &user)?;
+    let mut changes = activity::changes(before, &user, &[])?;
     if changes.is_empty() {
         return Ok(());
     }

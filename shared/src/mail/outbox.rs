@@ -26,9 +26,9 @@ use super::message::{Outgoing, Refusal};
 use crate::config::{self, Mailbox};
 
 /// For one whole mail, from connecting to the last answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Most servers hang up on an idle client after a few minutes.
-const LONGEST_IDLE: Duration = Duration::from_secs(60);
+const LONGEST_IDLE: Duration = Duration::from_mins(1);
 /// Servers refuse clients that open too many.
 const MOST_CONNECTIONS: usize = 16;
 

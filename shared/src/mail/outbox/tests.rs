@@ -126,7 +126,7 @@ async fn a_slow_answer_is_given_up_and_never_taken_for_the_answer_to_the_next_ma
     let outbox = outbox_of(&url, Duration::from_millis(300)).expect("a good address");
     inbox.misbehave(Fault::Slow(
         "slow@example.org".into(),
-        Duration::from_secs(3_600),
+        Duration::from_hours(1),
     ));
     inbox.misbehave(Fault::Refuse("gone@example.org".into()));
     assert_eq!(send(&outbox, &mail("ada@example.org")).await, Ok(()));
@@ -153,7 +153,7 @@ async fn a_slow_answer_holds_up_nobody_else() {
     let outbox = outbox(&inbox);
     inbox.misbehave(Fault::Slow(
         "slow@example.org".into(),
-        Duration::from_secs(3_600),
+        Duration::from_hours(1),
     ));
     let slow = mail("slow@example.org");
     tokio::select! {
