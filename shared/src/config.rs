@@ -403,8 +403,9 @@ impl Config {
 
 impl Database {
     fn is_address(&self) -> bool {
-        let options = sqlx::postgres::PgConnectOptions::from_str(self.url.expose_secret());
-        options.is_ok()
+        let url = self.url.expose_secret();
+        let ours = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        ours && sqlx::postgres::PgConnectOptions::from_str(url).is_ok()
     }
 }
 

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use poem_openapi::registry::Registry;
-use poem_openapi::types::Type as _;
 use serde_json::{Map, Value, json};
 use shared::error::Code;
 
@@ -53,7 +52,8 @@ fn build() -> Value {
 /// No operation has the body of failures as its own answer, so nobody else brings it in.
 fn error_schemas() -> Vec<(String, Value)> {
     let mut registry = Registry::new();
-    ErrorBody::register(&mut registry);
+    // Not imported: the trait has an `is_empty` of its own, which strings would get.
+    <ErrorBody as poem_openapi::types::Type>::register(&mut registry);
     let schemas = registry.schemas.into_iter();
     schemas
         .map(|(name, schema)| (name, json!(schema)))
