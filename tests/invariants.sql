@@ -27,6 +27,22 @@ from activities join venues on venues.id = activities.subject_id
 where activities.organization_id is distinct from venues.organization_id
 
 union all
+select 'an organization has as many lines of change as it has versions', organizations.id::text
+from organizations
+where (select count(*) from activities a
+       where a.subject_id = organizations.id and a.kind = 'organization.changed') <> version - 1
+
+union all
+select 'an organization that had an owner has one', organizations.id::text
+from organizations
+where exists (select from activities a
+              where a.organization_id = organizations.id and a.kind = 'member.added'
+                and a.data ->> 'role_id' = '00000000-0000-7000-8000-000000000001')
+      and not exists (select from members m
+                      where m.organization_id = organizations.id
+                        and m.role_id = '00000000-0000-7000-8000-000000000001')
+
+union all
 select 'an account has one line that tells of its making', users.id::text
 from users
 where (select count(*) from activities a where a.subject_id = users.id and a.kind = 'user.created') <> 1

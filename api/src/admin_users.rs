@@ -67,7 +67,7 @@ impl AdminUsers {
     ///
     /// What is named is replaced, what is left out stays. Nothing here makes a platform administrator.
     ///
-    /// Errors: USER_NOT_FOUND, NOT_A_MEMBER, LAST_OWNER, CONCURRENT_UPDATE
+    /// Errors: USER_NOT_FOUND, ORGANIZATION_NOT_FOUND, MEMBER_NOT_FOUND, LAST_OWNER, CONCURRENT_UPDATE
     #[oai(
         path = "/admin/users/:user_id",
         method = "put",

@@ -253,11 +253,12 @@ impl Auth {
         operation_id = "reset_password"
     )]
     async fn reset(&self, door: AtTheDoor, reset: Body<Reset>) -> Reply<Gone> {
+        let turn = door.passwords().turn().await?;
         let token = SecretString::from(reset.content.token);
         let password = SecretString::from(reset.content.new_password);
         let user = links::whose_reset(&mut *door.read().await?, &token, door.now()).await?;
         passwords::accept("new_password", &password, &user.email)?;
-        let hash = door.passwords().hash(&password).await?;
+        let hash = door.passwords().hash(&turn, &password).await?;
         door.change(async |tx| links::reset_password(tx, &token, &hash).await)
             .await?;
         Ok(Gone::Gone)
@@ -401,20 +402,22 @@ async fn account(door: &AtTheDoor, registration: Registration) -> Result<NewAcco
     let email = accounts::valid_email("email", &registration.email)?;
     let password = SecretString::from(registration.password);
     passwords::accept("password", &password, &email)?;
+    let turn = door.passwords().turn().await?;
     accounts::is_free(&mut *door.read().await?, &email).await?;
     Ok(NewAccount {
         email,
         full_name: registration.full_name,
         phone: registration.phone,
         locale: registration.locale,
-        password_hash: Some(door.passwords().hash(&password).await?),
+        password_hash: Some(door.passwords().hash(&turn, &password).await?),
     })
 }
 
 async fn log_in(door: &AtTheDoor, login: Login) -> Result<Opened> {
     let password = SecretString::from(login.password);
+    let turn = door.passwords().turn().await?;
     let claim = login::look_up(&mut *door.read().await?, &login.email).await?;
-    let verdict = door.prove(&claim, &password).await?;
+    let verdict = door.prove(&turn, &claim, &password).await?;
     let outcome = door
         .change(async |tx| {
             login::settle(tx, &claim, verdict, &door.device(), &door.config().auth).await

@@ -4,10 +4,15 @@
 //! [`http`]; what the operator asks for is in [`ops`].
 
 mod admin_users;
+mod api_keys;
 mod auth;
 pub mod http;
 mod internal;
+mod invitations;
+mod members;
 pub mod ops;
+mod organizations;
+mod roles;
 mod users;
 mod venues;
 
@@ -40,6 +45,11 @@ type Api = (
     auth::Auth,
     users::Users,
     admin_users::AdminUsers,
+    organizations::Organizations,
+    members::Members,
+    invitations::Invitations,
+    roles::Roles,
+    api_keys::ApiKeys,
     venues::Venues,
 );
 
@@ -48,6 +58,11 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
         auth::Auth,
         users::Users,
         admin_users::AdminUsers,
+        organizations::Organizations,
+        members::Members,
+        invitations::Invitations,
+        roles::Roles,
+        api_keys::ApiKeys,
         venues::Venues,
     );
     OpenApiService::new(api, "Holdfast", env!("CARGO_PKG_VERSION"))

@@ -60,13 +60,14 @@ async fn new_password(caller: &SignedIn, change: &ProfileChange) -> Result<Optio
             SecretString::from(new.as_str()),
         ),
     };
+    let turn = caller.passwords().turn().await?;
     let claim = login::of_person(&mut *caller.read().await?, caller.person()?.user_id).await?;
     passwords::accept("new_password", &new, claim.email())?;
-    if caller.prove(&claim, &old).await?.is_none() {
+    if caller.prove(&turn, &claim, &old).await?.is_none() {
         return Err(Invalid::field("old_password", "is not right").into());
     }
     Ok(Some(NewPassword {
         compared: claim.compared(),
-        hash: caller.passwords().hash(&new).await?,
+        hash: caller.passwords().hash(&turn, &new).await?,
     }))
 }

@@ -122,12 +122,13 @@ pub async fn make_admin(
     let password = given.as_ref().or(made_up.as_ref());
     let password = password.context("there is a password by now")?;
     passwords::accept("password", password, &email)?;
+    let turn = app.passwords.turn().await?;
     let new = NewAccount {
         email,
         full_name: name.to_owned(),
         phone: None,
         locale: "en".to_owned(),
-        password_hash: Some(app.passwords.hash(password).await?),
+        password_hash: Some(app.passwords.hash(&turn, password).await?),
     };
     let mut tx = app.begin(Actor::System, Scope::Everything).await?;
     let id = accounts::create(&mut tx, &new).await?;

@@ -6,6 +6,8 @@
 //! because a chain has one end: chaining inside the change would let an organization sell no faster than one
 //! transaction at a time. The database itself refuses to change or delete a line.
 
+pub mod feed;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};

@@ -18,6 +18,8 @@ pub enum Kind {
     Forbidden,
     /// There is nothing here for this caller.
     NotFound,
+    /// There was something here, and its time is over.
+    Gone,
     /// The request is fine, the state of things is not.
     Conflict,
     /// The path knows other methods.
@@ -69,18 +71,29 @@ codes! {
     TokenExpired "TOKEN_EXPIRED" Unauthenticated: "The access token has expired; refresh it.";
     InvalidCredentials "INVALID_CREDENTIALS" Unauthenticated: "E-mail and password do not belong together, or the refresh token is not good any more.";
     Forbidden "FORBIDDEN" Forbidden: "The caller has no right to do this here.";
+    InvitationForAnother "INVITATION_FOR_ANOTHER" Forbidden: "The invitation was sent to another mail address than the caller's.";
     NotFound "NOT_FOUND" NotFound: "There is nothing at this path.";
     UserNotFound "USER_NOT_FOUND" NotFound: "There is no such account.";
     LoginSessionNotFound "LOGIN_SESSION_NOT_FOUND" NotFound: "You have no such session.";
     LinkNotFound "LINK_NOT_FOUND" NotFound: "The link is not known, has been used, or has expired.";
-    NotAMember "NOT_A_MEMBER" NotFound: "The account does not belong to this organization, or the role is none of its roles.";
+    OrganizationNotFound "ORGANIZATION_NOT_FOUND" NotFound: "There is no such organization, or the caller does not belong to it.";
+    MemberNotFound "MEMBER_NOT_FOUND" NotFound: "The organization has no such member or invitation.";
+    RoleNotFound "ROLE_NOT_FOUND" NotFound: "The organization has no such role.";
+    ApiKeyNotFound "API_KEY_NOT_FOUND" NotFound: "The organization has no such key.";
+    InvitationNotFound "INVITATION_NOT_FOUND" NotFound: "There is no such invitation, or it was accepted, replaced or withdrawn.";
     VenueNotFound "VENUE_NOT_FOUND" NotFound: "There is no such venue.";
     ConcurrentUpdate "CONCURRENT_UPDATE" Conflict: "Somebody else changed it meanwhile; `details.current_version` is the version now.";
     AlreadyRefreshed "ALREADY_REFRESHED" Conflict: "Another request has used this refresh token a moment ago; go on with what that one was answered.";
-    LastOwner "LAST_OWNER" Conflict: "The organization would be left without an owner.";
     EmailTaken "EMAIL_TAKEN" Conflict: "There is an account with this address already.";
+    AlreadyMember "ALREADY_MEMBER" Conflict: "The person belongs to the organization already.";
+    LastOwner "LAST_OWNER" Conflict: "The organization would be left without an owner.";
+    RoleBuiltIn "ROLE_BUILT_IN" Conflict: "The role is one that every organization has; it cannot be changed or removed.";
+    RoleInUse "ROLE_IN_USE" Conflict: "Members or invitations have the role; `details` counts them.";
+    RoleNameTaken "ROLE_NAME_TAKEN" Conflict: "The organization has a role of this name.";
+    SlugTaken "SLUG_TAKEN" Conflict: "Another organization has this slug.";
     VenueInUse "VENUE_IN_USE" Conflict: "Events that are not over still need the venue.";
     IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Conflict: "The first request with this key is still running.";
+    InvitationExpired "INVITATION_EXPIRED" Gone: "The invitation was not accepted in time; ask for another.";
     MethodNotAllowed "METHOD_NOT_ALLOWED" WrongMethod: "The path knows other methods; `Allow` lists them.";
     PayloadTooLarge "PAYLOAD_TOO_LARGE" TooLarge: "The body is larger than the server takes.";
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" WrongMediaType: "The body must be `application/json`.";

@@ -70,6 +70,8 @@ ids! {
     ActivityId,
     /// A key that lets a service act for an organization.
     ApiKeyId,
+    /// An invitation to join an organization.
+    InvitationId,
     /// Where somebody is signed in.
     LoginSessionId,
     /// A mail, waiting or sent.

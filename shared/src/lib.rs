@@ -7,12 +7,14 @@
 //! What nouns are made of: [`page`], [`patch`], [`version`], [`money`], [`activity`] (what happened),
 //! [`access`] (who may do what).
 //!
-//! The business itself: [`accounts`] (people, and where they are signed in), [`organizations`] (who sells), [`venues`] (where it takes place), [`seed`] (a small
-//! world to look at). Work for later is described in [`jobs`] and done by the `worker` crate.
+//! The business itself: [`accounts`] (people, and where they are signed in), [`organizations`] (who sells, and who
+//! belongs to them), [`roles`] and [`api_keys`] (what people and services may do there), [`venues`] (where it takes
+//! place), [`seed`] (a small world to look at). Work for later is described in [`jobs`] and done by the `worker` crate.
 
 pub mod access;
 pub mod accounts;
 pub mod activity;
+pub mod api_keys;
 pub mod app;
 pub mod clock;
 pub mod config;
@@ -25,6 +27,7 @@ pub mod money;
 pub mod organizations;
 pub mod page;
 pub mod patch;
+pub mod roles;
 pub mod seed;
 pub mod telemetry;
 pub mod text;

@@ -69,6 +69,61 @@ pub struct Page<T: Type + ParseFromJSON + ToJSON> {
     pub has_more: bool,
 }
 
+/// Which part of a feed is asked for: what comes after a place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Following {
+    pub after: i64,
+    limit: u32,
+}
+
+impl Following {
+    /// `after` is the `next` of an earlier answer; without it the feed begins at its beginning.
+    pub fn new(after: Option<&str>, limit: Option<u32>) -> Result<Self> {
+        let limit = limit.unwrap_or(LARGEST_LIMIT);
+        let mut invalid = Invalid::default();
+        if !(1..=LARGEST_LIMIT).contains(&limit) {
+            invalid.push("limit", format!("must be between 1 and {LARGEST_LIMIT}"));
+        }
+        let place = after.map_or(Some(0), |after| after.parse().ok());
+        let place = place.filter(|place| *place >= 0);
+        if place.is_none() {
+            invalid.push("after", "must be the `next` of an earlier answer");
+        }
+        invalid.check()?;
+        Ok(Self {
+            after: place.unwrap_or_default(),
+            limit,
+        })
+    }
+
+    #[must_use]
+    pub fn limit(self) -> i64 {
+        self.limit.into()
+    }
+
+    /// The answer for these items, the last of which is at the place `last`.
+    #[must_use]
+    pub fn of<T: Type + ParseFromJSON + ToJSON>(self, items: Vec<T>, last: Option<i64>) -> Feed<T> {
+        let next = last.unwrap_or(self.after).to_string();
+        Feed { items, next }
+    }
+}
+
+/// A part of a feed, oldest first.
+#[derive(Debug, Object)]
+pub struct Feed<T: Type + ParseFromJSON + ToJSON> {
+    pub items: Vec<T>,
+    /// Ask with this as `after` for what comes next, now or later. At the end of the feed there is nothing
+    /// yet, and the answer is empty.
+    pub next: String,
+}
+
+/// A list too short to leaf through.
+#[derive(Debug, Object)]
+pub struct All<T: Type + ParseFromJSON + ToJSON> {
+    pub items: Vec<T>,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -38,7 +38,8 @@ const ORGANIZER: &str = "Lighthouse Events";
 /// Makes the demo data unless it is there already. The caller has checked that this is development.
 pub async fn demo(app: &App) -> Result<()> {
     // Hashing takes long, so all of them share one hash, and it is made before the transaction begins.
-    let password_hash = app.passwords.hash(&DEMO_PASSWORD.into()).await?;
+    let turn = app.passwords.turn().await?;
+    let password_hash = app.passwords.hash(&turn, &DEMO_PASSWORD.into()).await?;
     let mut tx = app.begin(Actor::System, Scope::Everything).await?;
     if organizations::by_slug(&mut tx, "lighthouse")
         .await?

@@ -17,23 +17,38 @@ const CALLERS: &str = "s: a stranger
 
 /// Who is let in: everybody whose letter stands there.
 const EXPECTED: &[(&str, &str)] = &[
+    ("accept_invitation", ".amdtgorP.."),
     ("change_me", ".amdtgorP.."),
+    ("change_member", "......o.P.."),
+    ("change_organization", "......o.P.."),
+    ("change_role", "......o.P.."),
     ("change_user", "........P.."),
     ("change_venue", ".....go.Pk."),
+    ("create_organization", ".amdtgorP.."),
+    ("create_role", "......o.P.."),
     ("create_venue", ".....gorPk."),
     ("deactivate_user", "........P.."),
+    ("delete_role", "......o.P.."),
     ("delete_venue", ".....go.Pk."),
     ("end_login_session", ".amdtgorP.."),
     ("end_other_login_sessions", ".amdtgorP.."),
+    ("follow_activity", "......o.P.."),
     ("forgot_password", "samdtgorPki"),
     ("healthz", "samdtgorPki"),
+    ("invite_member", "......o.P.."),
+    ("list_api_keys", "......o.P.."),
     ("list_login_sessions", ".amdtgorP.."),
+    ("list_members", ".....go.Pk."),
+    ("list_organizations", ".amdtgorP.."),
+    ("list_roles", "......o.P.."),
     ("list_users", "........P.."),
     ("list_venues", "samdtgorPki"),
     ("login", "samdtgorPki"),
     ("login_organizer", "samdtgorPki"),
     ("logout", ".amdtgorP.."),
+    ("make_api_key", "......o.P.."),
     ("read_me", ".amdtgorP.."),
+    ("read_organization", ".....go.Pk."),
     ("read_user", "........P.."),
     ("read_venue", "samdtgorPki"),
     ("ready", "samdtgorPki"),
@@ -41,7 +56,9 @@ const EXPECTED: &[(&str, &str)] = &[
     ("refresh_organizer", "samdtgorPki"),
     ("register", "samdtgorPki"),
     ("register_organizer", "samdtgorPki"),
+    ("remove_member", "......o.P.."),
     ("reset_password", "samdtgorPki"),
+    ("revoke_api_key", "......o.P.."),
     ("verify_access_token", "..........i"),
     ("verify_email", "samdtgorPki"),
 ];
@@ -137,6 +154,10 @@ async fn attempt(
     for (name, value) in [
         ("{user_id}", ours.id.to_string()),
         ("{session_id}", ours.id.to_string()),
+        ("{organization_id}", ours.id.to_string()),
+        ("{role_id}", ours.id.to_string()),
+        ("{key_id}", ours.id.to_string()),
+        ("{token}", ours.id.to_string()),
     ] {
         path = path.replace(name, &value);
     }
@@ -148,7 +169,9 @@ async fn attempt(
     let method: Method = method.to_uppercase().parse().expect("a method");
     let answer = caller.send(method, &path, body).await;
     match (answer.status, answer.body["error"]["code"].as_str()) {
-        (401, Some("UNAUTHENTICATED" | "TOKEN_EXPIRED")) | (403, Some("FORBIDDEN")) => false,
+        (401, Some("UNAUTHENTICATED" | "TOKEN_EXPIRED")) | (403, Some("FORBIDDEN"))
+        // To those who do not belong to it, an organization does not exist.
+        | (404, Some("ORGANIZATION_NOT_FOUND")) => false,
         (200..500, _) => true,
         _ => panic!("{path} answered {}: {}", answer.status, answer.text),
     }

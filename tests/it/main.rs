@@ -7,5 +7,6 @@ mod document;
 mod http;
 mod idempotency;
 mod mail;
+mod organizations;
 mod queue;
 mod venues;

@@ -43,6 +43,14 @@ impl Client {
         client
     }
 
+    /// The same caller, asking another process.
+    #[must_use]
+    pub fn at(&self, base: &str) -> Self {
+        let mut client = self.clone();
+        base.clone_into(&mut client.base);
+        client
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, None).await
     }

@@ -127,6 +127,15 @@ impl World {
         }
     }
 
+    /// Another process of the same installation; where it listens.
+    pub async fn another_process(&self) -> String {
+        let app = App::new(self.app.config.clone(), self.app.clock.clone()).expect("an app");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(api::serve(app, listener, self.stop.clone()));
+        base
+    }
+
     /// Moves the test's clock.
     pub fn pass(&self, time: TimeDelta) {
         self.app.clock.advance(time);
@@ -200,6 +209,20 @@ impl World {
             session_id: opened.session_id,
             client: self.with_token(&token.expect("a token").token),
         }
+    }
+
+    /// The same person some time later, with an access token of that time.
+    pub fn again(&self, somebody: &SignedIn) -> Client {
+        let person = Person {
+            user_id: somebody.id,
+            session_id: somebody.session_id,
+        };
+        let now = self.app.clock.now();
+        let token = self
+            .app
+            .tokens
+            .issue(person, now, now + TimeDelta::hours(1));
+        self.with_token(&token.expect("a token").token)
     }
 
     /// Somebody who belongs to an organization, in one of the built-in roles.

@@ -8,6 +8,7 @@ use shared::accounts::jobs::ForgetSessions;
 use shared::activity::{self, Seal, Verdict, Verify};
 use shared::idempotency::{self, Forget};
 use shared::mail::Outbox;
+use shared::organizations::invitations::{self, ForgetInvitations};
 use shared::{App, Result, Tx};
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +53,7 @@ pub fn registry() -> Registry<Hands> {
         .on(verify)
         .on(accounts::mail_reset_link)
         .on(accounts::forget_sessions)
+        .on(forget_invitations)
 }
 
 fn recurring() -> Vec<Recurring> {
@@ -74,6 +76,12 @@ fn recurring() -> Vec<Recurring> {
             minutes(60),
             CatchUp::Latest,
             |_| ForgetSessions {},
+        ),
+        Recurring::new(
+            "invitations.forget",
+            minutes(24 * 60),
+            CatchUp::Latest,
+            |_| ForgetInvitations {},
         ),
     ]
 }
@@ -131,6 +139,15 @@ async fn verify(context: JobContext<Hands>, _: Verify) -> JobResult {
         }
     }
     metrics::gauge!("activity_chains_broken").set(broken);
+    Ok(())
+}
+
+async fn forget_invitations(context: JobContext<Hands>, _: ForgetInvitations) -> JobResult {
+    while context
+        .change(async |tx| invitations::forget(tx, BATCH.into()).await)
+        .await?
+        > 0
+    {}
     Ok(())
 }
 

@@ -7,9 +7,13 @@
 //! |---|---|---|
 //! | [`Public`] | anybody | nothing |
 //! | [`SignedIn`] | a person who is signed in | nothing: they act for themselves |
+//! | [`Belonging`] | who belongs to the organization of the path, or to any | where they belong |
 //! | `Allowed<P>` of a right `P` | whoever holds the right somewhere | where they hold it |
 //! | [`Admin`] | platform administrators | everything |
 //! | [`Internal`] | services with a key of the scope `internal` | the key's organization |
+//!
+//! A path below `/organizations/{organization_id}` narrows the scope of a right to that organization; to those
+//! who do not belong to it, it does not exist.
 //!
 //! Each counts the request against the caller's limit and puts itself into the document.
 
@@ -22,16 +26,18 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use secrecy::SecretString;
-use shared::access::{self, AccessError, AccessToken, Caller, Person, Scope};
+use shared::access::{self, AccessError, AccessToken, Caller, Person, Right, Scope};
 use shared::accounts::login::Claim;
-use shared::accounts::passwords::{Passwords, Verdict};
+use shared::accounts::passwords::{Passwords, Turn, Verdict};
 use shared::accounts::sessions::Device;
 use shared::app::Reader;
 use shared::config::{Config, Mode};
 use shared::error::{Code, Invalid, Kind, Result};
+use shared::ids::OrganizationId;
 use shared::seed::DEMO_KEY;
 use shared::version::{Expected, VersionError};
 use shared::{App, Tx};
+use uuid::Uuid;
 
 use super::answer::Failure;
 use super::limits::Limiter;
@@ -46,6 +52,8 @@ pub trait Permission: Send + Sync + 'static {
     const SCHEMES: &'static [Scheme];
     /// Counted against the tighter limit of their address as well.
     const TIGHT: bool = false;
+    /// About the organization that the path names, if it names one.
+    const PLACED: bool = false;
 
     /// The bounds within which this caller may act, if they may come in at all.
     fn scope(caller: &Caller) -> Result<Scope>;
@@ -94,7 +102,7 @@ impl Scheme {
 
 /// Declares the rights a module's operations ask for.
 macro_rules! permissions {
-    ($($name:ident: $resource:literal $action:literal;)+) => {$(
+    ($($name:ident: $resource:literal $action:literal $(, $tight:ident)?;)+) => {$(
         pub struct $name;
 
         impl $crate::http::allowed::Permission for $name {
@@ -102,6 +110,8 @@ macro_rules! permissions {
                 $crate::http::allowed::Scheme::Bearer,
                 $crate::http::allowed::Scheme::ApiKey,
             ];
+            $(const TIGHT: bool = $crate::http::allowed::$tight;)?
+            const PLACED: bool = true;
 
             fn scope(
                 caller: &shared::access::Caller,
@@ -113,12 +123,17 @@ macro_rules! permissions {
 }
 pub(crate) use permissions;
 
+/// Says of a permission that it is counted more tightly.
+pub(crate) const TIGHT: bool = true;
+
 /// Anybody may do this. Whoever does give credentials must give good ones.
 pub type Public = Allowed<Anybody>;
 /// The same for operations that guess at secrets or send mails: counted more tightly.
 pub type AtTheDoor = Allowed<Newcomer>;
 /// For people who are signed in, about what is their own.
 pub type SignedIn = Allowed<AnyPerson>;
+/// For those who belong to an organization, whatever they may do there.
+pub type Belonging = Allowed<AnyMember>;
 /// For platform administrators.
 pub type Admin = Allowed<PlatformAdmin>;
 /// For services of ours, by a key of the scope `internal`.
@@ -127,6 +142,7 @@ pub type Internal = Allowed<OurService>;
 pub struct Anybody;
 pub struct Newcomer;
 pub struct AnyPerson;
+pub struct AnyMember;
 pub struct PlatformAdmin;
 pub struct OurService;
 
@@ -152,6 +168,15 @@ impl Permission for AnyPerson {
 
     fn scope(caller: &Caller) -> Result<Scope> {
         caller.person().map(|_| Scope::nothing())
+    }
+}
+
+impl Permission for AnyMember {
+    const SCHEMES: &'static [Scheme] = &[Scheme::Bearer, Scheme::ApiKey];
+    const PLACED: bool = true;
+
+    fn scope(caller: &Caller) -> Result<Scope> {
+        caller.belonging()
     }
 }
 
@@ -202,6 +227,17 @@ impl<P: Permission> Allowed<P> {
         self.access.app.clock.now()
     }
 
+    /// Whether the caller holds another right as well, wherever they may act.
+    pub fn also(&self, right: Right) -> bool {
+        match (&self.scope, self.access.caller.scope(right)) {
+            (_, Ok(Scope::Everything)) => true,
+            (Scope::Organizations(here), Ok(Scope::Organizations(held))) => {
+                here.iter().all(|id| held.contains(id))
+            }
+            _ => false,
+        }
+    }
+
     pub fn config(&self) -> &Config {
         &self.access.app.config
     }
@@ -220,9 +256,14 @@ impl<P: Permission> Allowed<P> {
     }
 
     /// Compares a password with that of an account, slowly if that has failed too often.
-    pub async fn prove(&self, claim: &Claim, password: &SecretString) -> Result<Option<Verdict>> {
+    pub async fn prove(
+        &self,
+        turn: &Turn<'_>,
+        claim: &Claim,
+        password: &SecretString,
+    ) -> Result<Option<Verdict>> {
         let Access { app, address, .. } = &self.access;
-        claim.prove(app, password, address).await
+        claim.prove(app, turn, password, address).await
     }
 
     /// An access token for somebody's session.
@@ -305,6 +346,11 @@ impl SignedIn {
     /// Who is calling, and in which session of theirs.
     pub fn person(&self) -> Result<Person> {
         self.access.caller.person()
+    }
+
+    /// Fails unless the person is a platform administrator.
+    pub fn must_be_admin(&self) -> Result<()> {
+        self.access.caller.platform_admin().map(|_| ())
     }
 }
 
@@ -412,6 +458,24 @@ fn header(request: &Request, name: &str) -> Result<Option<String>> {
     }
 }
 
+/// Where the caller may act, in the organization that the path names if it names one.
+fn scope<P: Permission>(request: &Request, caller: &Caller) -> Result<Scope> {
+    let named = organization_in(request.uri().path()).filter(|_| P::PLACED);
+    let Some(named) = named else {
+        return P::scope(caller);
+    };
+    let id: Uuid = named
+        .parse()
+        .map_err(|_| Invalid::field("organization_id", "must be a valid uuid"))?;
+    caller.within(OrganizationId(id), P::scope(caller))
+}
+
+/// The organization that a path is below, with the prefix or without.
+fn organization_in(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix(crate::PREFIX).unwrap_or(path);
+    rest.strip_prefix("/organizations/")?.split('/').next()
+}
+
 impl<'a, P: Permission> ApiExtractor<'a> for Allowed<P> {
     const TYPES: &'static [ApiExtractorType] = if P::SCHEMES.is_empty() {
         &[ApiExtractorType::PoemExtractor]
@@ -437,11 +501,26 @@ impl<'a, P: Permission> ApiExtractor<'a> for Allowed<P> {
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let access = Access::of(request, P::TIGHT).await.map_err(Failure)?;
-        let scope = P::scope(&access.caller).map_err(Failure)?;
+        let scope = scope::<P>(request, &access.caller).map_err(Failure)?;
         Ok(Self {
             access,
             scope,
             permission: PhantomData,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::organization_in;
+
+    #[test]
+    fn a_path_below_an_organization_names_it() {
+        for path in ["/organizations/7", "/api/v1/organizations/7/members/8"] {
+            assert_eq!(organization_in(path), Some("7"), "{path}");
+        }
+        for path in ["/organizations", "/venues/7", "/users/organizations/7"] {
+            assert_eq!(organization_in(path), None, "{path}");
+        }
     }
 }

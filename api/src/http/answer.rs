@@ -112,6 +112,26 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Created<T> {
     }
 }
 
+/// A thing that was just made and has no version.
+#[derive(ApiResponse)]
+pub enum Made<T: Type + ParseFromJSON + ToJSON> {
+    /// It was made.
+    #[oai(status = 201)]
+    Made(
+        Json<T>,
+        /// Where it is from now on.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+impl<T: Type + ParseFromJSON + ToJSON> Made<T> {
+    /// `path` is the canonical one, without the prefix.
+    pub fn at(path: &str, thing: T) -> Self {
+        Self::Made(Json(thing), format!("{}{path}", crate::PREFIX))
+    }
+}
+
 /// An answer that holds secrets: no cache on the way may keep a copy.
 #[derive(ApiResponse)]
 pub enum Secret<T: Type + ParseFromJSON + ToJSON> {

@@ -247,6 +247,9 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
     codes.extend([Code::Unauthenticated, Code::TokenExpired]);
     if guarded {
         codes.push(Code::Forbidden);
+        if path.contains("/organizations/{organization_id}") {
+            codes.push(Code::OrganizationNotFound);
+        }
     }
     if creates {
         codes.extend([Code::IdempotencyInFlight, Code::IdempotencyKeyReused]);

@@ -26,6 +26,26 @@ impl<P: Permission> Allowed<P> {
         body: &impl Digested,
         work: impl AsyncFnOnce(&mut Tx) -> Result<R>,
     ) -> Reply<Once<R>> {
+        self.once_but(body, None, work).await
+    }
+
+    /// The same for an answer with a secret in the field `secret`: it is told in the first answer only, and
+    /// kept nowhere.
+    pub async fn once_with_secret<R: IntoResponse>(
+        &self,
+        body: &impl Digested,
+        secret: &'static str,
+        work: impl AsyncFnOnce(&mut Tx) -> Result<R>,
+    ) -> Reply<Once<R>> {
+        self.once_but(body, Some(secret), work).await
+    }
+
+    async fn once_but<R: IntoResponse>(
+        &self,
+        body: &impl Digested,
+        secret: Option<&'static str>,
+        work: impl AsyncFnOnce(&mut Tx) -> Result<R>,
+    ) -> Reply<Once<R>> {
         let key = self.key(body)?;
         let mut tx = self.begin().await?;
         if let Some(key) = &key
@@ -44,7 +64,10 @@ impl<P: Permission> Allowed<P> {
             tx.commit().await?;
             return Ok(response.into());
         };
-        let (answer, response) = taken_down(response).await?;
+        let (mut answer, response) = taken_down(response).await?;
+        if let Some(field) = secret {
+            leave_out(&mut answer, field)?;
+        }
         idempotency::keep(&mut tx, &key, &answer).await?;
         tx.commit().await?;
         Ok(response.into())
@@ -118,6 +141,15 @@ async fn taken_down(response: Response) -> Result<(Answer, Response)> {
         body: body.to_vec(),
     };
     Ok((answer, Response::from_parts(parts, body.into())))
+}
+
+fn leave_out(answer: &mut Answer, field: &str) -> Result<()> {
+    let mut body: Value = serde_json::from_slice(&answer.body)?;
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert(field.to_owned(), Value::Null);
+    }
+    answer.body = serde_json::to_vec(&body)?;
+    Ok(())
 }
 
 fn replay(answer: Answer) -> Response {

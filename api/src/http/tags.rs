@@ -7,6 +7,8 @@ use poem_openapi::{Enum, Tags};
 pub enum Tag {
     /// Signing up, in and out, and one's own account.
     Accounts,
+    /// Who sells, who belongs to them, and what they may do.
+    Organizations,
     /// For platform administrators.
     Administration,
     /// Between services, with a key of the scope `internal`.

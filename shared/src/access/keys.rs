@@ -48,6 +48,7 @@ pub async fn by_api_key(db: &mut PgConnection, key: &str, now: DateTime<Utc>) ->
         session: None,
         grants: Arc::new(Grants {
             everything: false,
+            organizations: vec![row.organization_id],
             list: grants.collect(),
         }),
     })
@@ -103,6 +104,6 @@ pub(crate) async fn store_api_key(
 }
 
 /// A key has 256 random bits: it needs no slow hash, only one that cannot be turned around.
-fn hash(key: &str) -> Vec<u8> {
+pub(crate) fn hash(key: &str) -> Vec<u8> {
     Sha256::digest(key.as_bytes()).to_vec()
 }

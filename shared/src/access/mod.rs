@@ -8,24 +8,29 @@
 //! |---|---|
 //! | `people` | who presents an access token: is the session alive, and what may they do |
 //! | `rights` | the rights of people, kept in memory until they change |
+//! | `held` | the rights of whoever is changing something, as they are at that moment |
 //! | `keys` | keys of services |
 //! | `tokens` | access tokens: signed, and read without asking anybody |
 
+mod held;
 mod keys;
 mod people;
 mod rights;
 mod tokens;
 
+use std::fmt;
 use std::sync::Arc;
 
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{ApiKeyId, LoginSessionId, OrganizationId, RoleId, UserId};
 
-pub(crate) use keys::store_api_key;
+pub use held::Held;
 pub use keys::{INTERNAL, by_api_key, create_api_key};
+pub(crate) use keys::{hash as hash_of_key, store_api_key};
 pub use people::by_access_token;
 pub(crate) use people::sessions_ended;
 pub(crate) use rights::RightsInMemory;
@@ -37,6 +42,12 @@ pub use tokens::{AccessToken, Tokens};
 pub struct Right {
     pub resource: &'static str,
     pub action: &'static str,
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.resource, self.action)
+    }
 }
 
 /// Who changes something; it stands in every line of the activity feed.
@@ -129,6 +140,10 @@ pub enum AccessError {
     NoPerson,
     #[error("You have no right to do this.")]
     Forbidden,
+    #[error("You can neither give nor take rights that you do not have: {}.", .rights.join(", "))]
+    Beyond { rights: Vec<String> },
+    #[error("There is no such organization.")]
+    OutsideOrganization,
 }
 
 impl Fault for AccessError {
@@ -140,7 +155,15 @@ impl Fault for AccessError {
             | Self::BadToken
             | Self::SessionOver => Code::Unauthenticated,
             Self::TokenExpired => Code::TokenExpired,
-            Self::NoPerson | Self::Forbidden => Code::Forbidden,
+            Self::NoPerson | Self::Forbidden | Self::Beyond { .. } => Code::Forbidden,
+            Self::OutsideOrganization => Code::OrganizationNotFound,
+        }
+    }
+
+    fn details(&self) -> Value {
+        match self {
+            Self::Beyond { rights } => json!({ "rights": rights }),
+            _ => json!({}),
         }
     }
 }
@@ -164,6 +187,8 @@ pub struct Person {
 #[derive(Debug, Default)]
 struct Grants {
     everything: bool,
+    /// Where they belong, with rights or without.
+    organizations: Vec<OrganizationId>,
     list: Vec<Grant>,
 }
 
@@ -198,6 +223,29 @@ impl Caller {
             return Err(AccessError::Forbidden.into());
         }
         Ok(Scope::Organizations(organizations))
+    }
+
+    /// The organizations that the caller belongs to, with rights or without.
+    pub fn belonging(&self) -> Result<Scope> {
+        self.known()?;
+        if self.grants.everything {
+            return Ok(Scope::Everything);
+        }
+        Ok(Scope::Organizations(self.grants.organizations.clone()))
+    }
+
+    /// Narrows a scope to one organization. To those who do not belong to it, it does not exist.
+    pub fn within(&self, organization_id: OrganizationId, scope: Result<Scope>) -> Result<Scope> {
+        self.known()?;
+        if !self.grants.everything && !self.grants.organizations.contains(&organization_id) {
+            return Err(AccessError::OutsideOrganization.into());
+        }
+        let scope = scope?;
+        scope.require(organization_id)?;
+        Ok(match scope {
+            Scope::Everything => Scope::Everything,
+            Scope::Organizations(_) => Scope::Organizations(vec![organization_id]),
+        })
     }
 
     /// The person who is calling; a service is none.

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::{Grant, Grants};
 use crate::app::{App, Redis};
@@ -108,21 +107,33 @@ impl RightsInMemory {
     }
 }
 
-async fn read(db: &mut PgConnection, user_id: UserId) -> Result<Grants> {
+/// As it is now, whatever is kept in memory.
+pub(super) async fn read(db: &mut PgConnection, user_id: UserId) -> Result<Grants> {
     let everything = sqlx::query_scalar!(
         "select is_platform_admin from users where id = $1 and is_active",
         user_id as _
     );
     let everything = everything.fetch_optional(&mut *db).await?.unwrap_or(false);
-    let list = sqlx::query_as!(
-        Grant,
-        "select m.organization_id, r.resource, r.action
-         from members m join role_rights r on r.role_id = m.role_id
-         where m.user_id = $1",
-        Uuid::from(user_id),
+    let rows = sqlx::query!(
+        r#"select m.organization_id, r.resource as "resource?", r.action as "action?"
+           from members m left join role_rights r on r.role_id = m.role_id
+           where m.user_id = $1
+           order by m.organization_id"#,
+        user_id as _,
     );
+    let rows = rows.fetch_all(db).await?;
+    let mut organizations: Vec<_> = rows.iter().map(|row| row.organization_id).collect();
+    organizations.dedup();
+    let list = rows.into_iter().filter_map(|row| {
+        Some(Grant {
+            organization_id: row.organization_id,
+            resource: row.resource?,
+            action: row.action?,
+        })
+    });
     Ok(Grants {
         everything,
-        list: list.fetch_all(db).await?,
+        organizations,
+        list: list.collect(),
     })
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::attempts::{self, Attempt};
-use super::passwords::Verdict;
+use super::passwords::{Turn, Verdict};
 use super::sessions::{self, Device, Opened};
 use super::{AccountError, line, normal_email, store};
 use crate::app::App;
@@ -60,6 +60,7 @@ impl Claim {
     pub async fn prove(
         &self,
         app: &App,
+        turn: &Turn<'_>,
         password: &SecretString,
         address: &str,
     ) -> Result<Option<Verdict>> {
@@ -67,7 +68,7 @@ impl Claim {
         let attempt =
             Attempt::begin(&app.redis, &self.email, address, app.clock.now(), config).await?;
         let kept = self.account.as_ref().map(|(_, kept)| kept.as_str());
-        let verdict = app.passwords.verify(password, kept).await?;
+        let verdict = app.passwords.verify(turn, password, kept).await?;
         if !verdict.right {
             return Ok(None);
         }

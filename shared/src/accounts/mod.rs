@@ -32,7 +32,7 @@ use crate::config::Config;
 use crate::error::{Code, Fault, Invalid, OnConstraint as _, Result};
 use crate::ids::{OrganizationId, UserId};
 use crate::mail::{self, Letter};
-use crate::organizations;
+use crate::organizations::{self, NewOrganization};
 use crate::page::{Page, Paging};
 use crate::patch::Patch;
 use crate::tx::Tx;
@@ -176,10 +176,7 @@ pub async fn register_organizer(
     config: &Config,
 ) -> Result<UserId> {
     let id = register(tx, new, config).await?;
-    let slug = organizations::free_slug(tx, organization).await?;
-    let organization_id = organizations::create(tx, organization, &slug).await?;
-    let owner = access::built_in_role(tx, "owner").await?;
-    organizations::add_member(tx, organization_id, id, owner).await?;
+    organizations::found(tx, NewOrganization::named(organization), id).await?;
     Ok(id)
 }
 

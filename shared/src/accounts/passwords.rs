@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use pbkdf2::Pbkdf2;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::config;
 use crate::error::{Error, Invalid, Result};
@@ -56,12 +56,24 @@ pub struct Verdict {
     pub rehashed: Option<String>,
 }
 
+/// The right to do something about a password; to be held until all of it is done.
+pub struct Turn<'a> {
+    _place: SemaphorePermit<'a>,
+    _turn: SemaphorePermit<'a>,
+}
+
+/// Requests that are on their way to or from a hash while another is being made: so many that hashing does not
+/// wait for them, and so few that they do not take all connections to Postgres from everybody else.
+const AROUND: usize = 2;
+
 /// Hashes passwords. One for the whole process.
 pub struct Passwords {
     argon: Argon2<'static>,
     /// Hashes at a time.
     slots: Semaphore,
-    /// Hashes at a time, and those that wait.
+    /// Requests about passwords at a time.
+    turns: Semaphore,
+    /// Those, and the ones that wait for their turn.
     places: Semaphore,
     /// Takes as long to compare with as any other, and no password fits.
     nobodys: String,
@@ -79,14 +91,29 @@ impl Passwords {
         Ok(Self {
             argon: params.into(),
             slots: Semaphore::new(at_once),
-            places: Semaphore::new(at_once + config.hashes_waiting),
+            turns: Semaphore::new(at_once + AROUND),
+            places: Semaphore::new(at_once + AROUND + config.hashes_waiting),
             nobodys: format!("$argon2id$v=19$m={memory},t={rounds},p=1${salt}${output}"),
             comparisons: AtomicU64::new(0),
         })
     }
 
+    /// Waits for one's turn, before anything else is done about a password. Fails at once when too many wait.
+    pub async fn turn(&self) -> Result<Turn<'_>> {
+        let Ok(place) = self.places.try_acquire() else {
+            metrics::counter!("password_hashes_refused_total").increment(1);
+            return Err(Error::Unavailable(Overloaded.into()));
+        };
+        let turn = self.turns.acquire().await;
+        let turn = turn.map_err(|closed| Error::Internal(closed.into()))?;
+        Ok(Turn {
+            _place: place,
+            _turn: turn,
+        })
+    }
+
     /// What to keep of a password.
-    pub async fn hash(self: &Arc<Self>, password: &SecretString) -> Result<String> {
+    pub async fn hash(self: &Arc<Self>, _: &Turn<'_>, password: &SecretString) -> Result<String> {
         let password = password.clone();
         self.run(move |this| this.hash_now(&password)).await?
     }
@@ -94,6 +121,7 @@ impl Passwords {
     /// Whether the password is the one that `kept` was made of. Takes its time when there is none, too.
     pub async fn verify(
         self: &Arc<Self>,
+        _: &Turn<'_>,
         password: &SecretString,
         kept: Option<&str>,
     ) -> Result<Verdict> {
@@ -108,23 +136,27 @@ impl Passwords {
         self.comparisons.load(Ordering::SeqCst)
     }
 
-    /// Does the work on a thread for slow work, when its turn has come.
+    /// Does the work on a thread of its own, when there is a slot for it.
     async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T> {
-        let Ok(_place) = self.places.try_acquire() else {
-            metrics::counter!("password_hashes_refused_total").increment(1);
-            return Err(Error::Unavailable(Overloaded.into()));
-        };
         let _slot = self
             .slots
             .acquire()
             .await
             .map_err(|closed| Error::Internal(closed.into()))?;
         metrics::counter!("password_hashes_total").increment(1);
-        let this = Arc::clone(self);
-        tokio::task::spawn_blocking(move || work(&this))
+        let (this, (told, heard)) = (Arc::clone(self), oneshot::channel());
+        std::thread::Builder::new()
+            .name("password".into())
+            .spawn(move || {
+                stand_back();
+                // Nobody may be listening any more, and that is all right.
+                let _ = told.send(work(&this));
+            })
+            .map_err(|error| Error::Unavailable(error.into()))?;
+        heard
             .await
             .map_err(|panicked| Error::Internal(panicked.into()))
     }
@@ -159,6 +191,15 @@ impl Passwords {
                 (params.m_cost(), params.t_cost(), params.p_cost())
                     == (ours.m_cost(), ours.t_cost(), ours.p_cost())
             })
+    }
+}
+
+/// Leaves the processor to whoever else wants it: a thread of its own may be slow.
+fn stand_back() {
+    // Elsewhere this would slow down the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(10) {
+        tracing::debug!(%error, "hashing goes on at full priority");
     }
 }
 
@@ -207,17 +248,20 @@ mod tests {
     #[tokio::test]
     async fn a_password_fits_its_own_hash_and_no_other() {
         let passwords = cheap(1);
+        let turn = passwords.turn().await.expect("nobody else");
         let kept = passwords
-            .hash(&"correct horse".into())
+            .hash(&turn, &"correct horse".into())
             .await
             .expect("a hash");
         assert!(kept.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{kept}");
-        let right = passwords.verify(&"correct horse".into(), Some(&kept)).await;
+        let right = passwords
+            .verify(&turn, &"correct horse".into(), Some(&kept))
+            .await;
         let right = right.expect("a verdict");
         assert!(right.right && right.rehashed.is_none());
         for (password, kept) in [("correct horsf", Some(kept.as_str())), ("anything", None)] {
             let verdict = passwords
-                .verify(&password.into(), kept)
+                .verify(&turn, &password.into(), kept)
                 .await
                 .expect("a verdict");
             assert!(!verdict.right && verdict.rehashed.is_none());
@@ -227,22 +271,25 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_kept_in_another_way_is_kept_anew() {
-        let passwords = cheap(2);
+        let (passwords, cheaper) = (cheap(2), cheap(1));
+        let turn = passwords.turn().await.expect("nobody else");
         // By Python: hashlib.pbkdf2_hmac("sha256", b"correct horse", b"0123456789abcdef", 1000).
         let imported = "$pbkdf2-sha256$i=1000$MDEyMzQ1Njc4OWFiY2RlZg$cBg8D2DungRB9k76szThf5ehfyBz991ay6PT8Srwk4M";
-        let weaker = cheap(1)
-            .hash(&"correct horse".into())
-            .await
-            .expect("a hash");
+        let weaker = cheaper.hash(&turn, &"correct horse".into()).await;
+        let weaker = weaker.expect("a hash");
         for kept in [imported, weaker.as_str()] {
-            let verdict = passwords.verify(&"correct horse".into(), Some(kept)).await;
+            let verdict = passwords
+                .verify(&turn, &"correct horse".into(), Some(kept))
+                .await;
             let verdict = verdict.expect("a verdict");
             let anew = verdict.rehashed.expect("another hash");
             assert!(
                 verdict.right && anew.starts_with("$argon2id$v=19$m=64,t=2,p=1$"),
                 "{anew}"
             );
-            let wrong = passwords.verify(&"wrong horse".into(), Some(kept)).await;
+            let wrong = passwords
+                .verify(&turn, &"wrong horse".into(), Some(kept))
+                .await;
             assert!(!wrong.expect("a verdict").right);
         }
     }
@@ -254,7 +301,10 @@ mod tests {
         let passwords = Arc::new(Passwords::new(&config).expect("settings"));
         let storm = (0..20).map(|_| {
             let passwords = Arc::clone(&passwords);
-            tokio::spawn(async move { passwords.verify(&"x".into(), None).await })
+            tokio::spawn(async move {
+                let turn = passwords.turn().await?;
+                passwords.verify(&turn, &"x".into(), None).await
+            })
         });
         let storm: Vec<_> = storm.collect();
         let (mut done, mut refused) = (0, 0);

@@ -47,7 +47,7 @@ pub(super) async fn get(db: &mut PgConnection, id: UserId) -> Result<Option<User
 
 /// The account as it is now, kept so until the end of the transaction.
 pub(super) async fn lock(db: &mut PgConnection, id: UserId) -> Result<Option<User>> {
-    sqlx::query!("select from users where id = $1 for update", id as _)
+    sqlx::query!("select from users where id = $1 for no key update", id as _)
         .execute(&mut *db)
         .await?;
     get(db, id).await
@@ -83,7 +83,7 @@ pub(super) async fn lock_credentials(
 ) -> Result<Option<Credentials>> {
     let found = sqlx::query_as!(
         Credentials,
-        "select id, password_hash, is_active from users where id = $1 for update",
+        "select id, password_hash, is_active from users where id = $1 for no key update",
         id as _
     );
     Ok(found.fetch_optional(db).await?)

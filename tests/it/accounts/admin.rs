@@ -215,10 +215,13 @@ async fn an_administrator_changes_what_they_may_and_no_more() {
         let changed = admin.put(&place, &role("door").await).await.expect(200);
         assert_eq!(changed["organizations"][0]["role"], "door");
         let nowhere = json!({"role": {"organization_id": lighthouse.id, "role_id": lighthouse.id}});
+        assert_eq!(admin.put(&place, &nowhere).await.bad_fields(), ["role_id"]);
+        let elsewhere = world.organizer("rivals").await.id;
+        let elsewhere = json!({"role": {"organization_id": elsewhere, "role_id": lighthouse.id}});
         admin
-            .put(&place, &nowhere)
+            .put(&place, &elsewhere)
             .await
-            .refused(404, "NOT_A_MEMBER");
+            .refused(404, "MEMBER_NOT_FOUND");
 
         let bad = json!({"is_platform_admin": true, "email": "x@example.org", "password": "x"});
         assert_eq!(

@@ -98,7 +98,10 @@ fn config(database: &str, redis: &str, prefix: &str) -> anyhow::Result<Config> {
 }
 
 async fn people(app: &App) -> anyhow::Result<()> {
-    let hash = app.passwords.hash(&SecretString::from(PASSWORD)).await?;
+    let turn = app.passwords.turn().await?;
+    let password = SecretString::from(PASSWORD);
+    let hash = app.passwords.hash(&turn, &password).await?;
+    drop(turn);
     let mut tx = app.begin(Actor::System, Scope::Everything).await?;
     for number in 0..LOGINS {
         let new = NewAccount {

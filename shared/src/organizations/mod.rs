@@ -1,0 +1,330 @@
+//! Organizations: who sells. Everything below belongs to one.
+//!
+//! Whoever makes an organization is its owner, and it never loses its last one. Everything that decides who
+//! belongs to it, in which role, happens behind the lock of its row: one thing after the other.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `settings` | what an organization has decided for itself |
+//! | [`members`] | who belongs to it |
+//! | [`invitations`] | how somebody comes to belong to it |
+//! | `store` | every statement |
+
+pub mod invitations;
+pub mod members;
+mod settings;
+mod store;
+
+use chrono_tz::Tz;
+use poem_openapi::Object;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use crate::access;
+use crate::activity::{self, Activity};
+use crate::clock::Time;
+use crate::error::{Code, Fault, Invalid, Result};
+use crate::ids::{OrganizationId, RoleId, UserId};
+use crate::page::{Page, Paging};
+use crate::patch::Patch;
+use crate::tx::Tx;
+use crate::version::Expected;
+
+pub use members::{add as add_member, set_role};
+pub use settings::{RefundPolicy, Settings, SettingsChange};
+
+#[derive(Debug, thiserror::Error)]
+pub enum OrganizationError {
+    #[error("There is no such organization.")]
+    NotFound,
+    #[error("Another organization has this slug. Choose another, or leave it out.")]
+    SlugTaken,
+}
+
+impl Fault for OrganizationError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound => Code::OrganizationNotFound,
+            Self::SlugTaken => Code::SlugTaken,
+        }
+    }
+}
+
+/// Who sells.
+#[derive(Debug, Clone, PartialEq, Serialize, Object)]
+pub struct Organization {
+    pub id: OrganizationId,
+    pub name: String,
+    /// Its name in addresses; it stays the same for ever.
+    pub slug: String,
+    /// ISO 4217 code of what it sells in, unless an event says otherwise.
+    pub currency: String,
+    /// IANA name of the zone its times are told in, unless an event says otherwise.
+    pub time_zone: String,
+    /// How its customers reach it.
+    pub contact: Option<String>,
+    pub settings: Settings,
+    pub version: i64,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+/// An organization to be made.
+#[derive(Debug, Clone, Object)]
+#[oai(deny_unknown_fields)]
+pub struct NewOrganization {
+    #[oai(validator(min_length = 1, max_length = 200, pattern = r"\S"))]
+    pub name: String,
+    /// Its name in addresses, for ever; made from the name if it is left out.
+    #[oai(validator(min_length = 2, max_length = 60, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
+    pub slug: Option<String>,
+    /// ISO 4217 code.
+    #[oai(default = "euro", validator(pattern = "^[A-Z]{3}$"))]
+    pub currency: String,
+    /// IANA name, `Europe/Berlin`.
+    #[oai(default = "utc", validator(max_length = 60))]
+    pub time_zone: String,
+    /// How its customers reach it.
+    #[oai(validator(max_length = 500))]
+    pub contact: Option<String>,
+}
+
+/// What is to be different; what is left out stays as it is.
+#[derive(Debug, Clone, Default, Object)]
+#[oai(deny_unknown_fields)]
+pub struct OrganizationChange {
+    /// The version you have seen, unless you say it by `If-Match`.
+    pub version: Option<i64>,
+    #[oai(validator(min_length = 1, max_length = 200, pattern = r"\S"))]
+    pub name: Patch<String>,
+    /// ISO 4217 code. What has been sold stays in its currency.
+    #[oai(validator(pattern = "^[A-Z]{3}$"))]
+    pub currency: Patch<String>,
+    /// IANA name, `Europe/Berlin`.
+    #[oai(validator(max_length = 60))]
+    pub time_zone: Patch<String>,
+    /// How its customers reach it.
+    #[oai(validator(max_length = 500))]
+    pub contact: Patch<Option<String>>,
+    pub settings: Patch<SettingsChange>,
+}
+
+/// An organization as those see it who belong to it.
+#[derive(Debug, Clone, PartialEq, Object)]
+pub struct OrganizationInList {
+    pub id: OrganizationId,
+    pub name: String,
+    pub slug: String,
+    /// Your role in it. None for a platform administrator who looks at all.
+    pub role_id: Option<RoleId>,
+    pub role: Option<String>,
+    /// How well it knows you, from 0 to 9.
+    pub vetting_level: Option<i16>,
+}
+
+fn euro() -> String {
+    "EUR".into()
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
+/// Makes an organization that nobody belongs to yet.
+pub async fn create(tx: &mut Tx, name: &str, slug: &str) -> Result<OrganizationId> {
+    let new = NewOrganization {
+        slug: Some(slug.into()),
+        ..NewOrganization::named(name)
+    };
+    Ok(make(tx, new).await?.id)
+}
+
+/// Makes an organization and the person who asks for it its owner.
+pub async fn found(tx: &mut Tx, new: NewOrganization, owner: UserId) -> Result<Organization> {
+    let organization = make(tx, new).await?;
+    let role_id = access::built_in_role(tx, OWNER).await?;
+    members::add(tx, organization.id, owner, role_id).await?;
+    Ok(organization)
+}
+
+/// The role that an organization never has nobody in.
+pub(crate) const OWNER: &str = "owner";
+
+async fn make(tx: &mut Tx, new: NewOrganization) -> Result<Organization> {
+    check_time_zone(&new.time_zone)?;
+    let id = OrganizationId::fresh(tx.now());
+    let slugs = match new.slug {
+        Some(slug) => vec![slug],
+        None => slugs_for(&new.name, id),
+    };
+    let mut organization = Organization {
+        id,
+        name: new.name,
+        slug: String::new(),
+        currency: new.currency,
+        time_zone: new.time_zone,
+        contact: new.contact,
+        settings: Settings::default(),
+        version: 1,
+        created_at: tx.now().into(),
+        updated_at: tx.now().into(),
+    };
+    for slug in slugs {
+        organization.slug = slug;
+        if store::insert(tx, &organization).await? {
+            let data = json!({ "name": organization.name });
+            record(tx, id, "organization.created", data);
+            return Ok(organization);
+        }
+    }
+    Err(OrganizationError::SlugTaken.into())
+}
+
+pub async fn get(db: &mut PgConnection, id: OrganizationId) -> Result<Organization> {
+    let organization = store::get(db, id).await?;
+    Ok(organization.ok_or(OrganizationError::NotFound)?)
+}
+
+/// Those that somebody belongs to, by name; all there are if `all`.
+pub async fn list(
+    db: &mut PgConnection,
+    user_id: UserId,
+    all: bool,
+    paging: Paging,
+) -> Result<Page<OrganizationInList>> {
+    let total = store::count(db, user_id, all).await?;
+    let items = store::list(db, user_id, all, paging).await?;
+    Ok(paging.of(items, total))
+}
+
+/// Changes what is named. Naming what is already so changes nothing, the version included.
+pub async fn change(
+    tx: &mut Tx,
+    id: OrganizationId,
+    seen: Expected,
+    change: OrganizationChange,
+) -> Result<Organization> {
+    let before = lock(tx, id).await?;
+    tx.require(id)?;
+    seen.check(before.version)?;
+    let mut organization = change.applied_to(before.clone());
+    check_time_zone(&organization.time_zone)?;
+    organization.settings.check()?;
+    let changes = activity::changes(&before, &organization, &["contact"])?;
+    if changes.is_empty() {
+        return Ok(before);
+    }
+    organization.version += 1;
+    organization.updated_at = tx.now().into();
+    store::update(tx, &organization).await?;
+    record(tx, id, "organization.changed", Value::Object(changes));
+    Ok(organization)
+}
+
+/// The organization with this slug, if there is one.
+pub async fn by_slug(db: &mut PgConnection, slug: &str) -> Result<Option<OrganizationId>> {
+    store::by_slug(db, slug).await
+}
+
+/// The organization as it is now. Until the end of the transaction nobody else changes it, or who belongs to it.
+pub(crate) async fn lock(tx: &mut Tx, id: OrganizationId) -> Result<Organization> {
+    store::lock(tx, id).await?;
+    get(tx, id).await
+}
+
+impl NewOrganization {
+    /// One that has everything to decide yet.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            slug: None,
+            currency: euro(),
+            time_zone: utc(),
+            contact: None,
+        }
+    }
+}
+
+impl OrganizationChange {
+    fn applied_to(self, mut organization: Organization) -> Organization {
+        self.name.apply(&mut organization.name);
+        self.currency.apply(&mut organization.currency);
+        self.time_zone.apply(&mut organization.time_zone);
+        self.contact.apply(&mut organization.contact);
+        if let Patch::Set(settings) = self.settings {
+            organization.settings = settings.applied_to(organization.settings);
+        }
+        organization
+    }
+}
+
+fn check_time_zone(name: &str) -> Result<()> {
+    if name.parse::<Tz>().is_err() {
+        let message = "must be the IANA name of a time zone, like Europe/Berlin";
+        return Err(Invalid::field("time_zone", message).into());
+    }
+    Ok(())
+}
+
+/// What a name becomes in addresses: the plain one, and one that nobody else can have.
+fn slugs_for(name: &str, id: OrganizationId) -> Vec<String> {
+    let words = name
+        .split(|letter: char| !letter.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
+    let mut slug = words
+        .map(str::to_ascii_lowercase)
+        .collect::<Vec<_>>()
+        .join("-");
+    slug.truncate(40);
+    let slug = slug.trim_end_matches('-');
+    let id = id.0.simple().to_string();
+    let own = &id[20..];
+    if slug.len() < 2 {
+        return vec![own.to_owned()];
+    }
+    vec![slug.to_owned(), format!("{slug}-{own}")]
+}
+
+pub(crate) fn record(tx: &mut Tx, id: OrganizationId, kind: &'static str, data: Value) {
+    tx.record(Activity {
+        organization_id: Some(id),
+        kind,
+        subject: id.into(),
+        data,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn a_name_makes_a_slug() {
+        let id = OrganizationId::fresh(DateTime::UNIX_EPOCH);
+        for (name, slug) in [
+            ("Lighthouse Events", "lighthouse-events"),
+            ("  Café (Nord) & Co. ", "caf-nord-co"),
+        ] {
+            let slugs = slugs_for(name, id);
+            assert_eq!(slugs[0], slug);
+            assert!(slugs[1].starts_with(&format!("{slug}-")), "{slugs:?}");
+        }
+        assert_eq!(slugs_for("日本", id).len(), 1);
+        let long = slugs_for(&"a b ".repeat(50), id);
+        assert!(long.iter().all(|slug| slug.len() <= 60), "{long:?}");
+    }
+
+    #[test]
+    fn a_time_zone_has_an_iana_name() {
+        for good in ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"] {
+            check_time_zone(good).expect(good);
+        }
+        for bad in ["", "Berlin", "europe/berlin", "+02:00", "CEST"] {
+            check_time_zone(bad).expect_err(bad);
+        }
+    }
+}
