@@ -120,6 +120,8 @@ pub fn endpoint(app: App, stop: CancellationToken) -> impl Endpoint + 'static {
         .nest(INTERNAL_PREFIX, internal_service())
         .nest("/", ops::routes(&app.config.http, stop))
         .around(etag::not_modified)
+        // Each layer is part of the type of the next: the compiler gives up on all of them in one.
+        .boxed()
         .around(errors::render)
         .around(aliases::rewrite)
         .around(envelope::wrap)

@@ -1,7 +1,6 @@
 //! What every route shares: failures, names, envelopes, limits, headers, health.
 
 use chrono::TimeDelta;
-use futures_util::stream;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{harbour_hall, world, world_with};
@@ -24,6 +23,11 @@ async fn every_failure_has_the_one_body() {
         let wrong = stranger.delete("/venues").await;
         assert_eq!(wrong.header("allow"), Some("GET, POST"));
         wrong.refused(405, "METHOD_NOT_ALLOWED");
+        let bad = stranger
+            .get("/api/venues?page=x&limit=y")
+            .await
+            .bad_fields();
+        assert_eq!(bad, ["limit", "page"], "by an older name too");
 
         let broken = organizer
             .send(Method::POST, "/venues", Some("{".into()))
@@ -60,13 +64,8 @@ async fn a_body_over_the_limit_is_refused_declared_or_not() {
             .await
             .refused(413, "PAYLOAD_TOO_LARGE");
 
-        let chunks = vec![Ok::<_, std::io::Error>(large.to_string())];
-        let undeclared = reqwest::Client::new()
-            .post(format!("{}/api/v1/venues", world.base))
-            .header("content-type", "application/json")
-            .body(reqwest::Body::wrap_stream(stream::iter(chunks)))
-            .send();
-        assert_eq!(undeclared.await.expect("an answer").status(), 413);
+        let undeclared = organizer.in_chunks().post("/venues", &large).await;
+        undeclared.refused(413, "PAYLOAD_TOO_LARGE");
         organizer.post("/venues", &harbour_hall()).await.expect(201);
     })
     .await;
@@ -177,6 +176,44 @@ async fn a_caller_may_ask_so_often_and_no_more() {
         world.pass(TimeDelta::minutes(1));
         stranger.get("/venues").await.expect(200);
         organizer.get("/venues").await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_redis_a_process_counts_by_itself() {
+    let alone = [
+        ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "3"),
+    ];
+    world_with(&alone, async |world| {
+        for _ in 0..3 {
+            world.stranger().get("/venues").await.expect(200);
+        }
+        let refused = world.stranger().get("/venues").await;
+        refused.refused(429, "RATE_LIMITED");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_header_that_cannot_be_read_is_not_taken_for_none() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        for key in ["\u{fc}ber-1", "k\u{e9}y"] {
+            let odd = organizer.with("Idempotency-Key", key);
+            let bad = odd.post("/venues", &harbour_hall()).await.bad_fields();
+            assert_eq!(bad, ["Idempotency-Key"]);
+        }
+        let twice = organizer
+            .with("Idempotency-Key", "a")
+            .with("Idempotency-Key", "b");
+        let bad = twice.post("/venues", &harbour_hall()).await.bad_fields();
+        assert_eq!(bad, ["Idempotency-Key"]);
+        assert_eq!(
+            world.stranger().get("/venues").await.expect(200)["total"],
+            0
+        );
     })
     .await;
 }

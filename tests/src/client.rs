@@ -1,6 +1,8 @@
 //! A client that holds every answer against the document.
 
+use api::http::described;
 use api::http::document::document;
+use futures_util::stream;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
@@ -10,6 +12,7 @@ pub struct Client {
     base: String,
     key: Option<String>,
     headers: Vec<(String, String)>,
+    in_chunks: bool,
     http: reqwest::Client,
 }
 
@@ -28,10 +31,20 @@ impl Client {
             base: base.to_owned(),
             key: key.map(str::to_owned),
             headers: Vec::new(),
+            in_chunks: false,
             http: reqwest::Client::builder()
                 .no_proxy()
                 .build()
                 .expect("a client"),
+        }
+    }
+
+    /// The same caller, not saying beforehand how long a body is.
+    #[must_use]
+    pub fn in_chunks(&self) -> Self {
+        Self {
+            in_chunks: true,
+            ..self.clone()
         }
     }
 
@@ -95,7 +108,12 @@ impl Client {
             if !typed {
                 request = request.header("content-type", "application/json");
             }
-            request = request.body(body);
+            request = if self.in_chunks {
+                let chunk = Ok::<_, std::io::Error>(body);
+                request.body(reqwest::Body::wrap_stream(stream::iter([chunk])))
+            } else {
+                request.body(body)
+            };
         }
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -171,6 +189,19 @@ impl Answer {
             self.status,
             self.text
         );
+        let schema = response["content"]
+            .as_object()
+            .and_then(|content| content.values().next());
+        if let Some(schema) = schema.map(|content| &content["schema"])
+            && !self.body.is_null()
+        {
+            let violation = described::violation(schema, &self.body);
+            assert_eq!(
+                violation, None,
+                "{method} {path} answered otherwise than documented: {}",
+                self.text
+            );
+        }
         if let Some(code) = self.body["error"]["code"].as_str() {
             let codes = response["x-codes"].as_array().expect("codes");
             assert!(

@@ -125,8 +125,8 @@ async fn run(context: JobContext<PgPool>, name: String, act: Act) -> JobResult {
 #[must_use]
 pub fn config() -> Config {
     let env = [
-        ("DATABASE_URL", "unused"),
-        ("REDIS_URL", "unused"),
+        ("DATABASE_URL", "postgres://nobody@nowhere/unused"),
+        ("REDIS_URL", "redis://nowhere"),
         ("HOLDFAST_GENERAL_MODE", "development"),
         ("HOLDFAST_JOBS_HEARTBEAT", "200ms"),
         ("HOLDFAST_TELEMETRY_LOG", "off"),

@@ -1,11 +1,9 @@
 //! Reads a JSON body and checks it against its own schema in the document, so that every bad field is named.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, RwLock};
 use std::time::Duration;
 
+use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
-use jsonschema::{ValidationError, Validator};
 use poem::error::ReadBodyError;
 use poem::{Request, RequestBody};
 use poem_openapi::payload::{Json, ParsePayload, Payload};
@@ -128,7 +126,7 @@ async fn whole(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>> {
 
 /// Every violation of the schema, each by the name of its field.
 fn check(schema: &str, value: &Value) -> Result<()> {
-    let validator = validator(schema);
+    let validator = described::compiled(schema, || described::json_schema(schema));
     if validator.is_valid(value) {
         return Ok(());
     }
@@ -155,27 +153,6 @@ fn refuse_nul(value: &Value, place: &str) -> Result<()> {
         }),
         _ => Ok(()),
     }
-}
-
-/// Compiled once per schema.
-fn validator(schema: &str) -> Arc<Validator> {
-    static COMPILED: LazyLock<RwLock<HashMap<String, Arc<Validator>>>> =
-        LazyLock::new(RwLock::default);
-    let known = COMPILED
-        .read()
-        .expect("nobody panics while writing")
-        .get(schema)
-        .cloned();
-    known.unwrap_or_else(|| {
-        let validator = jsonschema::options()
-            .should_validate_formats(true)
-            .build(&described::json_schema(schema))
-            .expect("a test compiles every schema of the document");
-        let validator = Arc::new(validator);
-        let mut compiled = COMPILED.write().expect("nobody panics while writing");
-        compiled.insert(schema.to_owned(), validator.clone());
-        validator
-    })
 }
 
 /// What is wrong with one value, if anything.

@@ -1,5 +1,9 @@
 //! Looks things up in the document: what a path knows, and whether a request is as it was described.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, RwLock};
+
+use jsonschema::Validator;
 use poem::Request;
 use poem::http::Uri;
 use serde_json::{Map, Value, json};
@@ -99,6 +103,37 @@ fn bad_parameter(parameter: &Value, given: &[(String, String)]) -> Option<(Strin
     };
     let message = super::body::first_violation(&rooted(schema.clone()), &value)?;
     Some((name.to_owned(), message))
+}
+
+/// A schema of the document, compiled once. `key` stands for it.
+pub(super) fn compiled(key: &str, schema: impl FnOnce() -> Value) -> Arc<Validator> {
+    static COMPILED: LazyLock<RwLock<HashMap<String, Arc<Validator>>>> =
+        LazyLock::new(RwLock::default);
+    let known = COMPILED
+        .read()
+        .expect("nobody panics while writing")
+        .get(key)
+        .cloned();
+    known.unwrap_or_else(|| {
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&schema());
+        let validator = Arc::new(validator.expect("a test compiles every schema of the document"));
+        let mut compiled = COMPILED.write().expect("nobody panics while writing");
+        compiled.insert(key.to_owned(), validator.clone());
+        validator
+    })
+}
+
+/// Where a value is otherwise than a schema of the document says, if anywhere. For tests of what is answered.
+#[must_use]
+pub fn violation(schema: &Value, value: &Value) -> Option<String> {
+    let validator = compiled(&schema.to_string(), || rooted(schema.clone()));
+    let violation = validator.iter_errors(value).next()?;
+    Some(format!(
+        "{}: {violation}",
+        violation.instance_path().as_str()
+    ))
 }
 
 /// A schema of the document in the dialect of JSON Schema.
