@@ -10,3 +10,4 @@ mod mail;
 mod organizations;
 mod queue;
 mod venues;
+mod worker;
