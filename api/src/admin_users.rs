@@ -92,9 +92,10 @@ impl AdminUsers {
 
     /// Deactivate an account
     ///
-    /// Ends all of its sessions and lets nobody log in to it. What it has bought and done stays.
+    /// Ends all of its sessions and lets nobody log in to it. What it has bought and done stays. The last owner of an
+    /// organization cannot be deactivated before somebody else is its owner.
     ///
-    /// Errors: USER_NOT_FOUND
+    /// Errors: USER_NOT_FOUND, LAST_OWNER
     #[oai(
         path = "/admin/users/:user_id",
         method = "delete",

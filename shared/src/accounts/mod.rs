@@ -264,6 +264,9 @@ async fn set_password(tx: &mut Tx, person: Person, new: &NewPassword) -> Result<
 
 /// Changes an account by the right of an administrator.
 pub async fn change(tx: &mut Tx, id: UserId, seen: Expected, mut change: UserChange) -> Result<()> {
+    if change.is_active == Patch::Set(false) {
+        organizations::members::keep_owners_without(tx, id).await?;
+    }
     let before = lock(tx, id).await?;
     seen.check(before.version)?;
     if let Some(role) = change.role.take() {
@@ -276,8 +279,11 @@ pub async fn change(tx: &mut Tx, id: UserId, seen: Expected, mut change: UserCha
     save(tx, &before, user).await
 }
 
-/// Ends all sessions of an account and lets nobody log in to it. Doing so again changes nothing.
+/// Ends all sessions of an account and lets nobody log in to it. Doing so again changes nothing. The last owner of an
+/// organization stays: somebody else must become one first.
 pub async fn deactivate(tx: &mut Tx, id: UserId) -> Result<()> {
+    // Organizations are locked before people, as everywhere.
+    organizations::members::keep_owners_without(tx, id).await?;
     let before = lock(tx, id).await?;
     let user = User {
         is_active: false,

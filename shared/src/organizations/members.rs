@@ -237,6 +237,18 @@ async fn keep_an_owner(
     Ok(())
 }
 
+/// Fails if somebody is the last owner of an organization, whose account must stay in use then.
+pub(crate) async fn keep_owners_without(tx: &mut Tx, user_id: UserId) -> Result<()> {
+    let owner = access::built_in_role(tx, OWNER).await?;
+    for id in store::owned_by(tx, owner, user_id).await? {
+        lock(tx, id).await?;
+        if !store::has_another(tx, id, owner, user_id).await? {
+            return Err(MemberError::LastOwner.into());
+        }
+    }
+    Ok(())
+}
+
 async fn membership(
     db: &mut PgConnection,
     id: OrganizationId,

@@ -246,6 +246,20 @@ pub(super) async fn delete_member(
     Ok(())
 }
 
+/// The organizations in which somebody is an owner, in the order in which they are locked.
+pub(super) async fn owned_by(
+    db: &mut PgConnection,
+    owner: RoleId,
+    user_id: UserId,
+) -> Result<Vec<OrganizationId>> {
+    let ids = sqlx::query_scalar!(
+        "select organization_id from members where user_id = $1 and role_id = $2 order by organization_id",
+        user_id as _,
+        owner as _,
+    );
+    Ok(ids.fetch_all(db).await?)
+}
+
 /// Whether somebody else can act as an owner: an account that is out of use cannot.
 pub(super) async fn has_another(
     db: &mut PgConnection,

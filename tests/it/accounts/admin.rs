@@ -312,3 +312,30 @@ async fn a_service_with_the_scope_asks_whose_a_token_is() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_last_owner_of_an_organization_cannot_be_deactivated() {
+    world(async |world| {
+        let admin = admin(world).await;
+        let mut kim = credentials("kim", PASSWORD);
+        kim["full_name"] = json!("Kim Lighthouse");
+        kim["organization_name"] = json!("Lighthouse Events");
+        let tokens = world.stranger().post("/auth/admin/register", &kim).await;
+        let tokens = tokens.expect(201);
+        let place = format!(
+            "/admin/users/{}",
+            tokens["user"]["id"].as_str().expect("an id")
+        );
+
+        admin.client.delete(&place).await.refused(409, "LAST_OWNER");
+        let off = json!({"is_active": false});
+        admin
+            .client
+            .put(&place, &off)
+            .await
+            .refused(409, "LAST_OWNER");
+        let kim = admin.client.get(&place).await.expect(200);
+        assert_eq!(kim["is_active"], true);
+    })
+    .await;
+}
