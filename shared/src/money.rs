@@ -2,13 +2,56 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An ISO 4217 code, `EUR`.
-#[derive(
-    Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type, poem_openapi::NewType,
-)]
-#[serde(transparent)]
+/// An ISO 4217 code, `EUR`. It is checked wherever it is read from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
+#[serde(try_from = "String", into = "String")]
 #[sqlx(transparent)]
 pub struct Currency(String);
+
+/// An amount in the currency's minor unit: `4500` with `EUR` is 45 euros.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Money {
+    pub amount: i64,
+    pub currency: Currency,
+}
+
+impl Money {
+    /// `None` when the currencies differ or the sum is more than can be written down.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Option<Self> {
+        let amount = self.amount.checked_add(other.amount)?;
+        (self.currency == other.currency).then(|| Self {
+            amount,
+            currency: self.currency.clone(),
+        })
+    }
+
+    /// Shares by weights, which sum to the whole.
+    #[must_use]
+    pub fn split(&self, weights: &[u32]) -> Vec<Self> {
+        let shares = split(self.amount, weights).into_iter();
+        shares
+            .map(|amount| Self {
+                amount,
+                currency: self.currency.clone(),
+            })
+            .collect()
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = String;
+
+    fn try_from(code: String) -> Result<Self, String> {
+        Self::parse(&code).ok_or_else(|| format!("`{code}` is no currency"))
+    }
+}
+
+impl From<Currency> for String {
+    fn from(currency: Currency) -> Self {
+        currency.0
+    }
+}
 
 impl Currency {
     /// `None` unless the code is three capital letters, as ISO 4217 has them.
@@ -68,10 +111,30 @@ mod tests {
     }
 
     #[test]
+    fn only_money_of_one_currency_adds_up() {
+        let money = |amount, code| Money {
+            amount,
+            currency: Currency::parse(code).expect("a code"),
+        };
+        assert_eq!(
+            money(100, "EUR").plus(&money(-30, "EUR")),
+            Some(money(70, "EUR"))
+        );
+        assert_eq!(money(100, "EUR").plus(&money(100, "USD")), None);
+        assert_eq!(money(i64::MAX, "EUR").plus(&money(1, "EUR")), None);
+        assert_eq!(
+            money(10, "EUR").split(&[1, 2]),
+            [money(3, "EUR"), money(7, "EUR")]
+        );
+    }
+
+    #[test]
     fn a_currency_is_three_capitals() {
         assert!(Currency::parse("EUR").is_some());
         for bad in ["eur", "EURO", "", "E R", "ÄÖ"] {
             assert!(Currency::parse(bad).is_none(), "{bad}");
+            let read = serde_json::from_value::<Currency>(serde_json::json!(bad));
+            assert!(read.is_err(), "{bad}");
         }
     }
 
