@@ -13,7 +13,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use crate::access::{Actor, Scope};
 use crate::activity::{self, Activity};
 use crate::app::{App, Redis};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{OrganizationId, UserId};
 use crate::jobs::{self, Job, NewJob};
 use crate::telemetry;
@@ -118,13 +118,22 @@ impl Tx {
     ///
     /// When Redis cannot be told, the change is true all the same, and the caller hears UNAVAILABLE: whoever
     /// asked for an end must not be told that it has come before it has. Asking again tells Redis again.
-    pub async fn commit(mut self) -> Result<()> {
+    pub async fn commit(self) -> Result<()> {
+        // On a task of its own: a client that hangs up in the middle must not keep Redis from being told.
+        let finishing = tokio::spawn(self.finish());
+        finishing
+            .await
+            .map_err(|error| Error::Internal(error.into()))?
+    }
+
+    async fn finish(mut self) -> Result<()> {
         let (actor, cause) = (self.actor, self.cause.as_deref());
         activity::insert(&mut self.db, actor, cause, self.now, &self.activities).await?;
         let queues = jobs::insert(&mut self.db, &self.jobs).await?;
         self.db.commit().await?;
+        let told = tell(&self.redis, &self.notices).await;
         jobs::wake(&self.redis.connection(), self.redis.prefix(), &queues).await;
-        tell(&self.redis, &self.notices).await
+        told
     }
 }
 
