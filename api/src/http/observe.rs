@@ -31,8 +31,7 @@ where
     request.set_data(id.clone());
     request.set_data(standing.clone());
     let method = request.method().clone();
-    let span =
-        tracing::info_span!("request", request_id = %id.0, %method, path = request.uri().path());
+    let span = tracing::info_span!("request", request_id = %id.0, %method, path = without_secrets(request.uri().path()));
     if let Some(trace) = request.header("traceparent") {
         shared::telemetry::continue_trace(&span, trace);
     }
@@ -61,6 +60,17 @@ where
     }
     make_safe(headers);
     Ok(response)
+}
+
+/// The path as it may be written down: what stands behind `invitations` is a secret.
+fn without_secrets(path: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    if let Some(at) = parts.iter().position(|part| *part == "invitations")
+        && let Some(secret) = parts.get_mut(at + 1)
+    {
+        *secret = "{token}";
+    }
+    parts.join("/")
 }
 
 /// A caller can make up methods, and each would be a figure of its own.

@@ -72,7 +72,9 @@ pub(super) async fn settle(
     };
     let settled = sqlx::query!(
         "update mails
-         set status = $3, last_error = $4, sent_at = case when $3 = 'sent' then $5::timestamptz end
+         set status = $3, last_error = $4, sent_at = case when $3 = 'sent' then $5::timestamptz end,
+             -- A link is a secret; the mail has it now, and nobody needs it here.
+             params = case when $3 = 'sent' then params - 'link' else params end
          where id = $1 and status in ('waiting', 'sending') and ($3 = 'sent' or attempts = $2)",
         mail.id as _,
         mail.attempts,
