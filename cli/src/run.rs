@@ -111,6 +111,13 @@ pub async fn make_admin(
     let email = accounts::valid_email("--email", email)?;
     if let Some(id) = accounts::by_email(&mut *app.read().await?, &email).await? {
         let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+        let account = accounts::get(&mut tx, id).await?;
+        // Anybody can register any address: an account that nobody has confirmed may be a stranger's.
+        if account.email_verified_at.is_none() && !account.is_platform_admin {
+            bail!(
+                "{email} has an account whose address was never confirmed; have its owner confirm it first"
+            );
+        }
         accounts::make_platform_admin(&mut tx, id).await?;
         tx.commit().await?;
         return Ok(MadeAdmin::Promoted);

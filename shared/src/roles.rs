@@ -144,9 +144,10 @@ pub async fn change(
     change.name.apply(&mut role.name);
     if let Patch::Set(rights) = change.rights {
         role.rights = check(tx, "rights", rights, &[]).await?;
-        held.cover(&before.rights)?;
-        held.cover(&role.rights)?;
     }
+    // A name alone matters too: others choose a role by it.
+    held.cover(&before.rights)?;
+    held.cover(&role.rights)?;
     let changes = activity::changes(&before, &role, &[])?;
     if changes.is_empty() {
         return Ok(before);

@@ -110,8 +110,9 @@ pub async fn whose_reset(
     let link = store::lock_link(db, &hash(token.expose_secret()), Purpose::Reset, now).await?;
     let link = link.ok_or(AccountError::LinkNotFound)?;
     let user = store::get(db, link.user_id).await?;
+    // A link proves the address it was mailed to, and none that the account has moved to since.
     Ok(user
-        .filter(|user| user.is_active)
+        .filter(|user| user.is_active && user.email == link.email)
         .ok_or(AccountError::LinkNotFound)?)
 }
 
@@ -122,12 +123,20 @@ pub async fn reset_password(
     password_hash: &str,
 ) -> Result<UserId> {
     let now = tx.now();
-    let mut user = whose_reset(tx, token, now).await?;
+    let id = whose_reset(tx, token, now).await?.id;
+    let user = store::lock(tx, id).await?;
+    let mut user = user
+        .filter(|user| user.is_active)
+        .ok_or(AccountError::LinkNotFound)?;
     tx.authenticated(user.id);
-    store::use_up_links(tx, user.id, Purpose::Reset, now).await?;
     store::set_password(tx, user.id, password_hash).await?;
-    if user.email_verified_at.is_none() {
-        user.email_verified_at = Some(Time(now));
+    // Whoever asked for another address before may be who the password is changed against.
+    forget_links(tx, user.id).await?;
+    if user.email_verified_at.is_none() || user.pending_email.is_some() {
+        user.pending_email = None;
+        user.email_verified_at = user.email_verified_at.or(Some(Time(now)));
+        user.version += 1;
+        user.updated_at = now.into();
         store::update(tx, &user).await?;
     }
     sessions::end_all(tx, user.id, None, EndedBy::Password).await?;
@@ -158,9 +167,16 @@ pub async fn verify_email(tx: &mut Tx, token: &SecretString) -> Result<()> {
     store::update(tx, &user)
         .await
         .on_constraint("users_email_key", || AccountError::EmailTaken)?;
-    store::use_up_links(tx, user.id, Purpose::Verify, now).await?;
+    forget_links(tx, user.id).await?;
     tx.record(line(user.id, "user.email_verified", json!({})));
     Ok(())
+}
+
+/// Ends every link that was mailed for an account: what they were to prove is settled another way.
+pub(super) async fn forget_links(tx: &mut Tx, user_id: UserId) -> Result<()> {
+    let now = tx.now();
+    store::use_up_links(tx, user_id, Purpose::Reset, now).await?;
+    store::use_up_links(tx, user_id, Purpose::Verify, now).await
 }
 
 fn hash(token: &str) -> Vec<u8> {

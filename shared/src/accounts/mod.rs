@@ -223,11 +223,14 @@ pub async fn change_own(
     seen.check(before.version)?;
     let email = std::mem::take(&mut change.email);
     let mut user = change.applied_to(before.clone());
-    if let Patch::Set(email) = email {
-        move_to(tx, &mut user, &valid_email("email", &email)?, config).await?;
-    }
     if let Some(password) = password {
         set_password(tx, person, &password).await?;
+        // A new password ends what somebody else may have begun with the old one.
+        user.pending_email = None;
+        links::forget_links(tx, user.id).await?;
+    }
+    if let Patch::Set(email) = email {
+        move_to(tx, &mut user, &valid_email("email", &email)?, config).await?;
     }
     save(tx, &before, user).await
 }
@@ -273,7 +276,8 @@ pub async fn change(tx: &mut Tx, id: UserId, seen: Expected, mut change: UserCha
         organizations::set_role(tx, role.organization_id, id, role.role_id).await?;
     }
     let user = change.applied_to(before.clone());
-    if before.is_active && !user.is_active {
+    if !user.is_active {
+        // Also when it was so before: asking again tells Redis again.
         switched_off(tx, id).await?;
     }
     save(tx, &before, user).await

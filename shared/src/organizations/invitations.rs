@@ -1,7 +1,7 @@
 //! Invitations: how somebody comes to belong to an organization.
 //!
-//! An invitation is for the person with the address it was mailed to: a link that was passed on lets nobody
-//! else in. It works once, for a week. Inviting the same address again mails a new link and ends the old one.
+//! An invitation is for the account with the address it was mailed to. The link proves the address: whoever has it can
+//! register that address, but an account with another one is not let in. It works once, for a week. Inviting the same address again mails a new link and ends the old one.
 
 use chrono::TimeDelta;
 use poem_openapi::Object;

@@ -251,3 +251,31 @@ async fn an_address_that_was_taken_meanwhile_stays_taken() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_reset_ends_the_move_to_another_address_that_somebody_else_began() {
+    world(async |world| {
+        let tokens = register(world, "ada").await;
+        // Whoever has hold of a session asks for the account to be moved to an address of theirs.
+        let thief = bearer(world, &tokens);
+        let change = json!({"email": "thief@example.org", "version": 1});
+        thief.put("/users/me", &change).await.expect(200);
+        world.run_jobs().await;
+        let stolen = mailed_token(world, "thief", "verify-email");
+
+        forgot(world, "ada").await;
+        let token = mailed_token(world, "ada", "reset-password");
+        let anybody = world.stranger();
+        let answer = anybody
+            .post("/auth/password/reset", &reset(&token, NEW))
+            .await;
+        assert!(answer.status < 300, "{}", answer.text);
+
+        let verify = json!({"token": stolen});
+        let refused = anybody.post("/auth/email/verify", &verify).await;
+        refused.refused(404, "LINK_NOT_FOUND");
+        let ada = json!({"email": "ada@example.org", "password": NEW});
+        anybody.post("/auth/login", &ada).await.expect(200);
+    })
+    .await;
+}
