@@ -167,7 +167,9 @@ pub struct Auth;
 impl Auth {
     /// Register
     ///
-    /// Makes an account and signs it in. A mailed link confirms the address.
+    /// Makes an account and signs it in. A mailed link confirms the address. An `Idempotency-Key` is not looked at
+    /// here, since the answer holds tokens, which are told once and kept nowhere: repeated, this answers EMAIL_TAKEN,
+    /// and logging in goes on from there.
     ///
     /// Errors: EMAIL_TAKEN
     #[oai(path = "/auth/register", method = "post", operation_id = "register")]
@@ -256,7 +258,16 @@ impl Auth {
         let turn = door.passwords().turn().await?;
         let token = SecretString::from(reset.content.token);
         let password = SecretString::from(reset.content.new_password);
-        let user = links::whose_reset(&mut *door.read().await?, &token, door.now()).await?;
+        let user = links::whose_reset(&mut *door.read().await?, &token, door.now()).await;
+        let user = match user {
+            Ok(user) => user,
+            Err(refusal) => {
+                // Maybe the link has been used, and only Redis was not told what that ended.
+                door.change(async |tx| links::tell_of_reset(tx, &token).await)
+                    .await?;
+                return Err(refusal.into());
+            }
+        };
         passwords::accept("new_password", &password, &user.email)?;
         let hash = door.passwords().hash(&turn, &password).await?;
         door.change(async |tx| links::reset_password(tx, &token, &hash).await)
@@ -332,7 +343,9 @@ impl Auth {
 
     /// Register as an organizer
     ///
-    /// Makes an account and an organization that it owns, and signs it in.
+    /// Makes an account and an organization that it owns, and signs it in. An `Idempotency-Key` is not looked at
+    /// here, since the answer holds tokens, which are told once and kept nowhere: repeated, this answers EMAIL_TAKEN,
+    /// and logging in goes on from there.
     ///
     /// Errors: EMAIL_TAKEN
     #[oai(
@@ -416,14 +429,15 @@ async fn account(door: &AtTheDoor, registration: Registration) -> Result<NewAcco
 async fn log_in(door: &AtTheDoor, login: Login) -> Result<Opened> {
     let password = SecretString::from(login.password);
     let turn = door.passwords().turn().await?;
+    let config = &door.config().auth;
     let claim = login::look_up(&mut *door.read().await?, &login.email).await?;
-    let verdict = door.prove(&turn, &claim, &password).await?;
+    let proof = door.prove(&turn, &claim, &password).await?;
     let outcome = door
-        .change(async |tx| {
-            login::settle(tx, &claim, verdict, &door.device(), &door.config().auth).await
-        })
+        .change(async |tx| login::settle(tx, &claim, proof, &door.device(), config).await)
         .await?;
-    Ok(outcome.opened()?)
+    // Whoever is refused waits a while, which must not keep others waiting.
+    drop(turn);
+    outcome.opened(config).await
 }
 
 async fn renew(door: &AtTheDoor, refresh: Refresh) -> Result<Tokens> {

@@ -16,7 +16,9 @@ pub struct Invitations;
 impl Invitations {
     /// Accept an invitation
     ///
-    /// For the person whose account has the address that the invitation was mailed to. It works once.
+    /// For the person whose account has the address that the invitation was mailed to. It works once. An
+    /// `Idempotency-Key` is not looked at here: repeated, this answers INVITATION_NOT_FOUND, and the list of one's
+    /// organizations says whether the first request went through.
     ///
     /// Errors: INVITATION_NOT_FOUND, INVITATION_FOR_ANOTHER, INVITATION_EXPIRED, ALREADY_MEMBER
     #[oai(

@@ -125,9 +125,10 @@ impl Members {
         /// The `id` of an item of the list.
         user_id: Path<Uuid>,
     ) -> Reply<Gone> {
-        caller
+        let removal = caller
             .change(async |tx| members::remove(tx, organization_id.0, user_id.0).await)
             .await?;
+        removal.done()?;
         Ok(Gone::Gone)
     }
 }

@@ -2,10 +2,10 @@
 
 use poem_openapi::OpenApi;
 use secrecy::SecretString;
-use shared::accounts::{self, NewPassword, Profile, ProfileChange, login, passwords};
+use shared::accounts::{self, Profile, ProfileChange, Proved, login, passwords};
 use shared::error::{Invalid, Result};
 
-use crate::http::allowed::SignedIn;
+use crate::http::allowed::{ProvingAgain, SignedIn};
 use crate::http::answer::{Found, Reply, Versioned};
 use crate::http::body::Body;
 use crate::http::tags::Tag;
@@ -31,17 +31,23 @@ impl Users {
     /// Change my profile
     ///
     /// What is named is replaced, what is left out stays. A new password needs the old one and ends the other
-    /// sessions. A new address counts once the link that is mailed there has been followed.
+    /// sessions. A new address needs the password as well, and counts once the link that is mailed there has been
+    /// followed; the old address is told. Naming it again mails another link, at most once a minute. Moving to an
+    /// address that was mailed one within a minute, or for the sixth time within an hour, is RATE_LIMITED.
     ///
     /// Errors: EMAIL_TAKEN, CONCURRENT_UPDATE
     #[oai(path = "/users/me", method = "put", operation_id = "change_me")]
-    async fn change(&self, caller: SignedIn, change: Body<ProfileChange>) -> Reply<Found<Profile>> {
+    async fn change(
+        &self,
+        caller: ProvingAgain,
+        change: Body<ProfileChange>,
+    ) -> Reply<Found<Profile>> {
         let (person, change) = (caller.person()?, change.content);
         let seen = caller.seen_or_any(change.version)?;
-        let password = new_password(&caller, &change).await?;
+        let proved = proved(&caller, &change).await?;
         let profile = caller
             .change(async |tx| {
-                accounts::change_own(tx, person, seen, change, password, caller.config()).await?;
+                accounts::change_own(tx, person, seen, change, proved, caller.config()).await?;
                 accounts::profile(tx, person.user_id).await
             })
             .await?;
@@ -49,25 +55,35 @@ impl Users {
     }
 }
 
-/// The password that is to be set, by whoever knows the old one.
-async fn new_password(caller: &SignedIn, change: &ProfileChange) -> Result<Option<NewPassword>> {
-    let (old, new) = match (&change.old_password, &change.new_password) {
-        (None, None) => return Ok(None),
-        (Some(_), None) => return Err(Invalid::field("new_password", "is missing").into()),
-        (None, Some(_)) => return Err(Invalid::field("old_password", "is missing").into()),
-        (Some(old), Some(new)) => (
-            SecretString::from(old.as_str()),
-            SecretString::from(new.as_str()),
-        ),
+/// What the password of today is needed for, by whoever knows it.
+async fn proved(caller: &ProvingAgain, change: &ProfileChange) -> Result<Option<Proved>> {
+    let user_id = caller.person()?.user_id;
+    let claim = login::of_person(&mut *caller.read().await?, user_id).await?;
+    let needed = change.new_password.is_some() || change.moves_from(claim.email());
+    let old = match (&change.old_password, needed) {
+        (None, false) => return Ok(None),
+        (None, true) => return Err(Invalid::field("old_password", "is missing").into()),
+        (Some(_), false) => return Err(Invalid::field("new_password", "is missing").into()),
+        (Some(old), true) => SecretString::from(old.as_str()),
     };
-    let turn = caller.passwords().turn().await?;
-    let claim = login::of_person(&mut *caller.read().await?, caller.person()?.user_id).await?;
-    passwords::accept("new_password", &new, claim.email())?;
-    if caller.prove(&turn, &claim, &old).await?.is_none() {
-        return Err(Invalid::field("old_password", "is not right").into());
+    let new = change.new_password.as_deref().map(SecretString::from);
+    if let Some(new) = &new {
+        passwords::accept("new_password", new, claim.email())?;
     }
-    Ok(Some(NewPassword {
+    let turn = caller.passwords().turn().await?;
+    let proof = caller.prove(&turn, &claim, &old).await?;
+    if !proof.is_right() {
+        caller
+            .change(async |tx| login::proof_failed(tx, user_id, &proof).await)
+            .await?;
+    }
+    proof.accepted()?;
+    let new_hash = match &new {
+        Some(new) => Some(caller.passwords().hash(&turn, new).await?),
+        None => None,
+    };
+    Ok(Some(Proved {
         compared: claim.compared(),
-        hash: caller.passwords().hash(&turn, &new).await?,
+        new_hash,
     }))
 }

@@ -120,19 +120,19 @@ pub async fn make(
     })
 }
 
-/// Ends a key. The next request with it is refused.
+/// Ends a key that may do no more than whoever ends it. The next request with it is refused.
 pub async fn revoke(tx: &mut Tx, organization_id: OrganizationId, id: ApiKeyId) -> Result<()> {
-    begin(tx, organization_id, "delete").await?;
+    let held = begin(tx, organization_id, "delete").await?;
     let now = tx.now();
-    let revoked = sqlx::query!(
-        "update api_keys set revoked_at = $3 where id = $1 and organization_id = $2 and revoked_at is null",
+    let revoked = sqlx::query_scalar!(
+        "update api_keys set revoked_at = $3 where id = $1 and organization_id = $2 and revoked_at is null
+         returning scopes",
         id as _,
         organization_id as _,
         now,
     );
-    if revoked.execute(&mut **tx).await?.rows_affected() == 0 {
-        return Err(ApiKeyError::NotFound.into());
-    }
+    let scopes = revoked.fetch_optional(&mut **tx).await?;
+    held.cover(&scopes.ok_or(ApiKeyError::NotFound)?)?;
     record(tx, organization_id, id, "api_key.revoked", json!({}));
     Ok(())
 }

@@ -282,6 +282,8 @@ settings! {
         failures_per_address: u32 = "50",
         /// The longest pause after failed logins. Each failure doubles the pause, from a second on.
         longest_pause: Span = "5m",
+        /// When a wrong password is answered, counted from when it began to be compared; whoever takes longer is answered at the next multiple. Longer than comparing with any hash that is kept takes, those of an import included, so that the time tells nothing.
+        refusals_take: Span = "500ms",
         /// Memory that hashing one password takes, in KiB.
         hash_memory_kib: u32 = "19456",
         /// How often hashing goes through that memory.
@@ -296,8 +298,6 @@ settings! {
     jobs: Jobs {
         /// Jobs of one queue that a worker runs at the same time.
         concurrency: usize = "64",
-        /// Jobs of one queue that a worker fetches at once.
-        batch: usize = "500",
         /// How often a worker looks for due jobs without being woken.
         poll: Span = "250ms",
         /// How often a worker says that it is alive; after five missed times its jobs go to another.
@@ -369,6 +369,12 @@ impl Config {
                 "heartbeat",
                 "more than nothing",
             ),
+            (
+                nothing(self.auth.refusals_take) || self.auth.refusals_take.0 > SLOWEST_REFUSAL,
+                "auth",
+                "refusals_take",
+                "more than nothing and at most 10s",
+            ),
             (endless(self.jobs.keep), "jobs", "keep", "at most ten years"),
             (
                 endless(self.mail.give_up),
@@ -414,6 +420,9 @@ impl Redis {
         redis::Client::open(self.url.expose_secret()).is_ok()
     }
 }
+
+/// Nobody waits longer to hear that a password was wrong.
+const SLOWEST_REFUSAL: Duration = Duration::from_secs(10);
 
 /// Longer than anything is meant to last, and short enough for every calendar.
 const LONGEST: Duration = Duration::from_hours(3_653 * 24);

@@ -148,6 +148,8 @@ pub async fn change(
     // A name alone matters too: others choose a role by it.
     held.cover(&before.rights)?;
     held.cover(&role.rights)?;
+    // Also when all is as it was: asking again tells Redis again.
+    access::changed(tx, Whose::Everybody);
     let changes = activity::changes(&before, &role, &[])?;
     if changes.is_empty() {
         return Ok(before);
@@ -162,7 +164,6 @@ pub async fn change(
     .await
     .on_constraint("roles_name_key", || RoleError::NameTaken)?;
     write_rights(tx, &role).await?;
-    access::changed(tx, Whose::Everybody);
     let data = Value::Object(changes);
     record(tx, organization_id, id, "role.changed", data);
     Ok(role)

@@ -97,6 +97,7 @@ impl World {
             // Tests are about everything around hashing.
             ("HOLDFAST_AUTH_HASH_MEMORY_KIB", "64"),
             ("HOLDFAST_AUTH_HASH_ROUNDS", "1"),
+            ("HOLDFAST_AUTH_REFUSALS_TAKE", "10ms"),
             ("HOLDFAST_LIMITS_SIGN_IN_PER_MINUTE", "0"),
         ];
         let env: BTreeMap<String, String> = defaults

@@ -147,7 +147,6 @@ pub(crate) struct Claims {
     held: Held,
     queue: Queue,
     slots: Arc<Semaphore>,
-    batch: usize,
     wake: Arc<Notify>,
     timer: Interval,
     stop: CancellationToken,
@@ -172,7 +171,6 @@ impl Claims {
             held,
             queue,
             slots,
-            batch: settings.batch,
             wake,
             timer,
             stop,
@@ -184,7 +182,7 @@ impl Claims {
         loop {
             let mut slots = tokio::select! {
                 () = self.stop.cancelled() => return None,
-                slots = free_slots(&self.slots, self.batch) => slots,
+                slots = free_slots(&self.slots) => slots,
             };
             // Not interrupted by the stop: what is claimed must begin, or somebody would have to give it back.
             match self.claim(slots.num_permits()).await {
@@ -222,12 +220,12 @@ impl Claims {
 }
 
 /// Waits until a job can begin, and takes as many slots as are free then.
-async fn free_slots(slots: &Arc<Semaphore>, at_most: usize) -> OwnedSemaphorePermit {
+async fn free_slots(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     let mut taken = Arc::clone(slots)
         .acquire_owned()
         .await
         .expect("nobody closes it");
-    let more = slots.available_permits().min(at_most.saturating_sub(1));
+    let more = slots.available_permits();
     // Nobody else takes slots, so these are still free.
     if let Ok(more) =
         Arc::clone(slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(u32::MAX))

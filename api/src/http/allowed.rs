@@ -27,8 +27,8 @@ use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use secrecy::SecretString;
 use shared::access::{self, AccessError, AccessToken, Caller, Person, Right, Scope};
-use shared::accounts::login::Claim;
-use shared::accounts::passwords::{Passwords, Turn, Verdict};
+use shared::accounts::login::{Claim, Proof};
+use shared::accounts::passwords::{Passwords, Turn};
 use shared::accounts::sessions::Device;
 use shared::app::Reader;
 use shared::config::{Config, Mode};
@@ -132,6 +132,8 @@ pub type Public = Allowed<Anybody>;
 pub type AtTheDoor = Allowed<Newcomer>;
 /// For people who are signed in, about what is their own.
 pub type SignedIn = Allowed<AnyPerson>;
+/// The same for operations that ask for the password or send mails: counted like those at the door.
+pub type ProvingAgain = Allowed<PersonAtTheDoor>;
 /// For those who belong to an organization, whatever they may do there.
 pub type Belonging = Allowed<AnyMember>;
 /// For platform administrators.
@@ -142,6 +144,7 @@ pub type Internal = Allowed<OurService>;
 pub struct Anybody;
 pub struct Newcomer;
 pub struct AnyPerson;
+pub struct PersonAtTheDoor;
 pub struct AnyMember;
 pub struct PlatformAdmin;
 pub struct OurService;
@@ -170,6 +173,21 @@ impl Permission for AnyPerson {
         caller.person().map(|_| Scope::nothing())
     }
 }
+
+impl Permission for PersonAtTheDoor {
+    const SCHEMES: &'static [Scheme] = AnyPerson::SCHEMES;
+    const TIGHT: bool = true;
+
+    fn scope(caller: &Caller) -> Result<Scope> {
+        AnyPerson::scope(caller)
+    }
+}
+
+/// Permissions that let in nobody but people.
+pub trait OfPeople: Permission {}
+
+impl OfPeople for AnyPerson {}
+impl OfPeople for PersonAtTheDoor {}
 
 impl Permission for AnyMember {
     const SCHEMES: &'static [Scheme] = &[Scheme::Bearer, Scheme::ApiKey];
@@ -255,13 +273,13 @@ impl<P: Permission> Allowed<P> {
         }
     }
 
-    /// Compares a password with that of an account, slowly if that has failed too often.
+    /// Compares a password with that of an account, unless that has failed too often.
     pub async fn prove(
         &self,
         turn: &Turn<'_>,
         claim: &Claim,
         password: &SecretString,
-    ) -> Result<Option<Verdict>> {
+    ) -> Result<Proof> {
         let Access { app, address, .. } = &self.access;
         claim.prove(app, turn, password, address).await
     }
@@ -342,12 +360,14 @@ impl Internal {
     }
 }
 
-impl SignedIn {
+impl<P: OfPeople> Allowed<P> {
     /// Who is calling, and in which session of theirs.
     pub fn person(&self) -> Result<Person> {
         self.access.caller.person()
     }
+}
 
+impl SignedIn {
     /// Fails unless the person is a platform administrator.
     pub fn must_be_admin(&self) -> Result<()> {
         self.access.caller.platform_admin().map(|_| ())
@@ -378,7 +398,7 @@ impl Credentials {
         }
     }
 
-    async fn caller(self, app: &App) -> Result<Caller> {
+    async fn caller(self, app: &App, cause: &RequestId) -> Result<Caller> {
         match self {
             Self::None => Ok(Caller::stranger()),
             Self::Token(token) => access::by_access_token(app, &token).await,
@@ -388,7 +408,7 @@ impl Credentials {
             }
             Self::Key(key) => {
                 let mut db = app.read().await?;
-                access::by_api_key(&mut db, &key, app.clock.now()).await
+                access::by_api_key(&mut db, &key, &cause.0, app.clock.now()).await
             }
         }
     }
@@ -408,10 +428,7 @@ impl Access {
         Ok(Self {
             app: app.clone(),
             caller: counted_caller(request, app, tight).await?,
-            request_id: request
-                .data::<RequestId>()
-                .cloned()
-                .expect("every request has an id"),
+            request_id: id_of(request).clone(),
             method: request.method().to_string(),
             path: request.uri().to_string(),
             idempotency_key: header(request, "Idempotency-Key")?,
@@ -432,7 +449,7 @@ async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Cal
         limiter.count_sign_in(request, address, now).await?;
     }
     let caller = match Credentials::of(request) {
-        Ok(credentials) => credentials.caller(app).await,
+        Ok(credentials) => credentials.caller(app, id_of(request)).await,
         Err(refusal) => Err(refusal),
     };
     match &caller {
@@ -445,6 +462,10 @@ async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Cal
         Ok(caller) => limiter.count_account(request, caller.actor, now).await?,
     }
     caller
+}
+
+fn id_of(request: &Request) -> &RequestId {
+    request.data().expect("every request has an id")
 }
 
 /// A header that is given once and can be read. One that cannot be read must not count as not given.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::{AccessError, Actor, Caller, Grant, Grants, Right};
+use crate::activity::{self, Activity};
 use crate::error::Result;
 use crate::ids::{self, ApiKeyId, OrganizationId};
 
@@ -19,8 +21,13 @@ pub(super) const INTERNAL_RIGHT: Right = Right {
     action: "",
 };
 
-/// The service that presents this key.
-pub async fn by_api_key(db: &mut PgConnection, key: &str, now: DateTime<Utc>) -> Result<Caller> {
+/// The service that presents this key. That it was used is written down, by the name of the request.
+pub async fn by_api_key(
+    db: &mut PgConnection,
+    key: &str,
+    cause: &str,
+    now: DateTime<Utc>,
+) -> Result<Caller> {
     let row = sqlx::query!(
         "select id, organization_id, last_used_at, scopes from api_keys
          where hash = $1 and revoked_at is null and (expires_at is null or expires_at > $2)",
@@ -33,7 +40,7 @@ pub async fn by_api_key(db: &mut PgConnection, key: &str, now: DateTime<Utc>) ->
         .last_used_at
         .is_none_or(|at| now - at >= TimeDelta::minutes(1))
     {
-        touch(db, row.id, now).await?;
+        touch(db, row.id, row.organization_id, cause, now).await?;
     }
     let grants = row.scopes.into_iter().map(|scope| {
         let (resource, action) = scope.split_once(':').unwrap_or((&scope, ""));
@@ -54,16 +61,32 @@ pub async fn by_api_key(db: &mut PgConnection, key: &str, now: DateTime<Utc>) ->
     })
 }
 
-/// Last use is kept to the minute, so that a busy key is not a busy row.
-async fn touch(db: &mut PgConnection, id: ApiKeyId, now: DateTime<Utc>) -> Result<()> {
-    sqlx::query!(
+/// Last use is kept to the minute, so that a busy key is neither a busy row nor all of the feed.
+async fn touch(
+    db: &mut PgConnection,
+    id: ApiKeyId,
+    organization_id: OrganizationId,
+    cause: &str,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let mut tx = db.begin().await?;
+    let touched = sqlx::query!(
         "update api_keys set last_used_at = $2
          where id = $1 and (last_used_at is null or last_used_at <= $2::timestamptz - interval '1 minute')",
         id as _,
         now,
-    )
-    .execute(db)
-    .await?;
+    );
+    // Of several requests at the same moment one was the first, and tells.
+    if touched.execute(&mut *tx).await?.rows_affected() > 0 {
+        let used = Activity {
+            organization_id: Some(organization_id),
+            kind: "api_key.used",
+            subject: id.into(),
+            data: json!({}),
+        };
+        activity::insert(&mut tx, Actor::ApiKey(id), Some(cause), now, &[used]).await?;
+    }
+    tx.commit().await?;
     Ok(())
 }
 

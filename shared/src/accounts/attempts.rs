@@ -44,14 +44,14 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Fails while there is a pause.
+    /// Tells how long to wait while there is a pause.
     pub async fn begin(
         redis: &Redis,
         email: &str,
         address: &str,
         now: DateTime<Utc>,
         config: &config::Auth,
-    ) -> Result<Self> {
+    ) -> Result<Result<Self, TooManyFailures>> {
         let keys = [
             // Not in clear: the keys of Redis are no place for addresses.
             redis.key(&format!("attempts:account:{}", hash(email))),
@@ -69,9 +69,9 @@ impl Attempt {
             .await?;
         if wait > 0 {
             let seconds = (wait + 999) / 1_000;
-            return Err(TooManyFailures { seconds }.into());
+            return Ok(Err(TooManyFailures { seconds }));
         }
-        Ok(Self { keys })
+        Ok(Ok(Self { keys }))
     }
 
     /// The password was right.

@@ -12,13 +12,31 @@ use super::user::User;
 use super::{AccountError, line, normal_email, store};
 use crate::clock::Time;
 use crate::config::Config;
-use crate::error::{OnConstraint as _, Result};
+use crate::error::{Code, Fault, OnConstraint as _, Result};
 use crate::ids::{self, UserId};
 use crate::mail::{self, Letter};
 use crate::tx::Tx;
 
-/// Nobody is mailed another reset link within this time.
+/// Nobody is mailed another link of a kind within this time.
 const PATIENCE: TimeDelta = TimeDelta::minutes(1);
+/// Links to confirm an address that one account can have mailed within an hour, to whatever addresses.
+const VERIFICATIONS_AN_HOUR: i64 = 5;
+
+#[derive(Debug, thiserror::Error)]
+#[error("A link was mailed a moment ago. Look there, or ask for another in {seconds} seconds.")]
+pub struct MailedAlready {
+    seconds: i64,
+}
+
+impl Fault for MailedAlready {
+    fn code(&self) -> Code {
+        Code::RateLimited
+    }
+
+    fn details(&self) -> serde_json::Value {
+        json!({ "retry_after": self.seconds })
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -71,6 +89,39 @@ pub(super) async fn mail_verify(
     write(tx, user, email, Purpose::Verify, config).await
 }
 
+/// Why somebody who is signed in cannot have another such link mailed now, if they cannot: neither may an account flood
+/// others, nor may an address be flooded.
+pub(super) async fn pause_before_verify(
+    tx: &mut Tx,
+    user: &User,
+    email: &str,
+) -> Result<Option<MailedAlready>> {
+    let (now, hour) = (tx.now(), TimeDelta::hours(1));
+    let mailed = store::verifications(tx, user.id, email, now - PATIENCE, now - hour).await?;
+    let again_at = if mailed.by_account >= VERIFICATIONS_AN_HOUR {
+        mailed.first_by_account.map(|at| at + hour)
+    } else {
+        mailed.last_to_address.map(|at| at + PATIENCE)
+    };
+    Ok(again_at.map(|at| MailedAlready {
+        seconds: (at - now).num_seconds().max(1),
+    }))
+}
+
+/// Tells the address that an account has that it is to have another: its owner may know nothing of it.
+pub(super) async fn warn_of_move(tx: &mut Tx, user: &User) -> Result<()> {
+    let letter = Letter {
+        organization_id: None,
+        cause: format!("address-change:{}", ids::fresh(tx.now())),
+        recipient: user.email.clone(),
+        template: "address-change",
+        locale: user.locale.clone(),
+        params: json!({ "name": user.full_name }),
+    };
+    mail::write(tx, letter).await?;
+    Ok(())
+}
+
 async fn write(
     tx: &mut Tx,
     user: &User,
@@ -114,6 +165,16 @@ pub async fn whose_reset(
     Ok(user
         .filter(|user| user.is_active && user.email == link.email)
         .ok_or(AccountError::LinkNotFound)?)
+}
+
+/// Tells Redis once more of the sessions that a link has ended, if it was used a moment ago: whoever asks again may do so
+/// because Redis was away then.
+pub async fn tell_of_reset(tx: &mut Tx, token: &SecretString) -> Result<()> {
+    let token = hash(token.expose_secret());
+    if let Some(user_id) = store::whose_used_link(tx, &token, Purpose::Reset).await? {
+        sessions::tell_again(tx, user_id).await?;
+    }
+    Ok(())
 }
 
 /// Sets a new password by a link, which proves the address as well. Ends every session.

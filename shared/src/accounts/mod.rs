@@ -202,29 +202,40 @@ pub async fn list(
     store::list(db, filter, paging).await
 }
 
-/// A new password whose owner has proved the old one.
+/// Somebody who is signed in has proved their password once more.
 #[derive(Debug)]
-pub struct NewPassword {
-    /// What the old one was compared with: if it is another by now, the proof is none.
+pub struct Proved {
+    /// What it was compared with: if that is another by now, the proof is none.
     pub compared: Option<String>,
-    pub hash: String,
+    /// What to keep of the password that replaces it.
+    pub new_hash: Option<String>,
 }
 
-/// Changes what a person names of their own account.
+/// Changes what a person names of their own account. Another password or address needs the password of today: a session
+/// left open somewhere is not enough to take the account.
 pub async fn change_own(
     tx: &mut Tx,
     person: Person,
     seen: Expected,
     mut change: ProfileChange,
-    password: Option<NewPassword>,
+    proved: Option<Proved>,
     config: &Config,
 ) -> Result<()> {
     let before = lock(tx, person.user_id).await?;
     seen.check(before.version)?;
+    if let Some(proved) = &proved
+        && store::password_of(tx, person.user_id).await? != proved.compared
+    {
+        let message = "is not right any more";
+        return Err(Invalid::field("old_password", message).into());
+    }
+    if proved.is_none() && change.needs_proof(&before) {
+        return Err(Invalid::field("old_password", "is missing").into());
+    }
     let email = std::mem::take(&mut change.email);
     let mut user = change.applied_to(before.clone());
-    if let Some(password) = password {
-        set_password(tx, person, &password).await?;
+    if let Some(hash) = proved.and_then(|proved| proved.new_hash) {
+        set_password(tx, person, &hash).await?;
         // A new password ends what somebody else may have begun with the old one.
         user.pending_email = None;
         links::forget_links(tx, user.id).await?;
@@ -235,26 +246,33 @@ pub async fn change_own(
     save(tx, &before, user).await
 }
 
-/// Has the address confirmed by whoever reads mail there, before it counts.
+/// Has the address confirmed by whoever reads mail there, before it counts, and tells the old one. That an address is
+/// taken is said as plainly as in registering: both are counted against the same limit.
 async fn move_to(tx: &mut Tx, user: &mut User, email: &str, config: &Config) -> Result<()> {
-    if user.email == email {
-        user.pending_email = None;
-        if user.email_verified_at.is_some() {
-            return Ok(());
-        }
-    } else {
-        is_free(tx, email).await?;
-        user.pending_email = Some(email.to_owned());
+    let own = user.email == email;
+    let moves = !own && user.pending_email.as_deref() != Some(email);
+    user.pending_email = (!own).then(|| email.to_owned());
+    if own && user.email_verified_at.is_some() {
+        return Ok(());
     }
+    if !own {
+        is_free(tx, email).await?;
+    }
+    match links::pause_before_verify(tx, user, email).await? {
+        Some(pause) if moves => return Err(pause.into()),
+        // The link that was mailed a moment ago does.
+        Some(_) => return Ok(()),
+        None => {}
+    }
+    if moves {
+        links::warn_of_move(tx, user).await?;
+    }
+    tx.record(line(user.id, "user.verify_link_mailed", json!({})));
     links::mail_verify(tx, user, email, config).await
 }
 
-async fn set_password(tx: &mut Tx, person: Person, new: &NewPassword) -> Result<()> {
-    if store::password_of(tx, person.user_id).await? != new.compared {
-        let message = "is not right any more";
-        return Err(Invalid::field("old_password", message).into());
-    }
-    store::set_password(tx, person.user_id, &new.hash).await?;
+async fn set_password(tx: &mut Tx, person: Person, hash: &str) -> Result<()> {
+    store::set_password(tx, person.user_id, hash).await?;
     tx.record(line(person.user_id, "user.password_changed", json!({})));
     sessions::end_all(
         tx,
@@ -267,12 +285,14 @@ async fn set_password(tx: &mut Tx, person: Person, new: &NewPassword) -> Result<
 
 /// Changes an account by the right of an administrator.
 pub async fn change(tx: &mut Tx, id: UserId, seen: Expected, mut change: UserChange) -> Result<()> {
-    if change.is_active == Patch::Set(false) {
-        organizations::members::keep_owners_without(tx, id).await?;
-    }
     let before = lock(tx, id).await?;
     seen.check(before.version)?;
-    if let Some(role) = change.role.take() {
+    let role = change.role.take();
+    let decided = role.as_ref().map(|role| role.organization_id);
+    if change.is_active == Patch::Set(false) {
+        organizations::members::keep_owners_without(tx, id, decided).await?;
+    }
+    if let Some(role) = role {
         organizations::set_role(tx, role.organization_id, id, role.role_id).await?;
     }
     let user = change.applied_to(before.clone());
@@ -286,9 +306,8 @@ pub async fn change(tx: &mut Tx, id: UserId, seen: Expected, mut change: UserCha
 /// Ends all sessions of an account and lets nobody log in to it. Doing so again changes nothing. The last owner of an
 /// organization stays: somebody else must become one first.
 pub async fn deactivate(tx: &mut Tx, id: UserId) -> Result<()> {
-    // Organizations are locked before people, as everywhere.
-    organizations::members::keep_owners_without(tx, id).await?;
     let before = lock(tx, id).await?;
+    organizations::members::keep_owners_without(tx, id, None).await?;
     let user = User {
         is_active: false,
         ..before.clone()
@@ -317,6 +336,13 @@ pub async fn make_platform_admin(tx: &mut Tx, id: UserId) -> Result<()> {
 /// The account with this address, if there is one.
 pub async fn by_email(db: &mut PgConnection, email: &str) -> Result<Option<UserId>> {
     store::id_by_email(db, &normal_email(email)).await
+}
+
+/// Until the end of the transaction nobody deactivates the account, or brings it back; answers whether it is in use. To be
+/// called by whatever gives a role: people are locked before organizations, and organizations in the order of their ids.
+pub(crate) async fn hold(tx: &mut Tx, id: UserId) -> Result<bool> {
+    let user = store::lock(tx, id).await?;
+    Ok(user.is_some_and(|user| user.is_active))
 }
 
 async fn lock(tx: &mut Tx, id: UserId) -> Result<User> {

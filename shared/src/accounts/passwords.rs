@@ -2,7 +2,8 @@
 //!
 //! They are kept as PHC strings of Argon2id. Strings of PBKDF2-HMAC-SHA256, from an import, verify as well and
 //! are replaced when their owner logs in. Hashing takes long on purpose, so it has threads of its own, few of
-//! them, and a queue that is not endless: a storm of logins waits for itself and for nobody else.
+//! them, and a queue that is not endless: a storm of logins waits for itself and for nobody else. What is kept and
+//! cannot be compared with, since it is broken or would take too much, is a password that nobody knows.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use pbkdf2::Pbkdf2;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::Instant;
 
 use crate::config;
 use crate::error::{Error, Invalid, Result};
@@ -54,6 +56,8 @@ pub struct Verdict {
     pub right: bool,
     /// What to keep instead from now on, where what was kept is not as we keep passwords today.
     pub rehashed: Option<String>,
+    /// When the comparison began. Until then everybody waits alike.
+    pub begun: Instant,
 }
 
 /// The right to do something about a password; to be held until all of it is done.
@@ -65,6 +69,12 @@ pub struct Turn<'a> {
 /// Requests that are on their way to or from a hash while another is being made: so many that hashing does not
 /// wait for them, and so few that they do not take all connections to Postgres from everybody else.
 const AROUND: usize = 2;
+
+/// What an imported hash may ask for at most, so that comparing with it stays bounded: KiB of memory, KiB to go
+/// through in all, and rounds of PBKDF2.
+const MOST_MEMORY: u32 = 256 * 1_024;
+const MOST_WORK: u64 = 2 * 1_024 * 1_024;
+const MOST_ROUNDS: u32 = 2_000_000;
 
 /// Hashes passwords. One for the whole process.
 pub struct Passwords {
@@ -115,7 +125,7 @@ impl Passwords {
     /// What to keep of a password.
     pub async fn hash(self: &Arc<Self>, _: &Turn<'_>, password: &SecretString) -> Result<String> {
         let password = password.clone();
-        self.run(move |this| this.hash_now(&password)).await?
+        self.run(move |this| this.hash_now(&password)).await?.0
     }
 
     /// Whether the password is the one that `kept` was made of. Takes its time when there is none, too.
@@ -127,8 +137,15 @@ impl Passwords {
     ) -> Result<Verdict> {
         let password = password.clone();
         let kept = kept.map(str::to_owned);
-        self.run(move |this| this.verify_now(&password, kept.as_deref()))
-            .await?
+        let (compared, begun) = self
+            .run(move |this| this.verify_now(&password, kept.as_deref()))
+            .await?;
+        let (right, rehashed) = compared?;
+        Ok(Verdict {
+            right,
+            rehashed,
+            begun,
+        })
     }
 
     /// How many passwords have been compared so far, with an account's or with nobody's.
@@ -136,17 +153,18 @@ impl Passwords {
         self.comparisons.load(Ordering::SeqCst)
     }
 
-    /// Does the work on a thread of its own, when there is a slot for it.
+    /// Does the work on a thread of its own, when there is a slot for it; tells when that was.
     async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> Result<T> {
+    ) -> Result<(T, Instant)> {
         let _slot = self
             .slots
             .acquire()
             .await
             .map_err(|closed| Error::Internal(closed.into()))?;
         metrics::counter!("password_hashes_total").increment(1);
+        let begun = Instant::now();
         let (this, (told, heard)) = (Arc::clone(self), oneshot::channel());
         std::thread::Builder::new()
             .name("password".into())
@@ -156,9 +174,9 @@ impl Passwords {
                 let _ = told.send(work(&this));
             })
             .map_err(|error| Error::Unavailable(error.into()))?;
-        heard
-            .await
-            .map_err(|panicked| Error::Internal(panicked.into()))
+        let done = heard.await;
+        let done = done.map_err(|panicked| Error::Internal(panicked.into()))?;
+        Ok((done, begun))
     }
 
     fn hash_now(&self, password: &SecretString) -> Result<String> {
@@ -168,9 +186,22 @@ impl Passwords {
         Ok(hash.map_err(broken)?.to_string())
     }
 
-    fn verify_now(&self, password: &SecretString, kept: Option<&str>) -> Result<Verdict> {
+    /// Whether it is right, and what to keep instead.
+    fn verify_now(
+        &self,
+        password: &SecretString,
+        kept: Option<&str>,
+    ) -> Result<(bool, Option<String>)> {
         self.comparisons.fetch_add(1, Ordering::SeqCst);
-        let kept = PasswordHash::new(kept.unwrap_or(&self.nobodys)).map_err(broken)?;
+        let nobodys = PasswordHash::new(&self.nobodys).map_err(broken)?;
+        let kept = match kept.map(readable) {
+            Some(Some(kept)) => kept,
+            Some(None) => {
+                tracing::warn!("a password is kept in a way that cannot be compared with");
+                nobodys
+            }
+            None => nobodys,
+        };
         let bytes = password.expose_secret().as_bytes();
         let right = match kept.algorithm.as_str() {
             "pbkdf2-sha256" => Pbkdf2::SHA256.verify_password(bytes, &kept).is_ok(),
@@ -181,7 +212,7 @@ impl Passwords {
         } else {
             None
         };
-        Ok(Verdict { right, rehashed })
+        Ok((right, rehashed))
     }
 
     fn is_ours(&self, kept: &PasswordHash) -> bool {
@@ -192,6 +223,23 @@ impl Passwords {
                     == (ours.m_cost(), ours.t_cost(), ours.p_cost())
             })
     }
+}
+
+/// What is kept, if it can be compared with at a bearable price.
+fn readable(kept: &str) -> Option<PasswordHash> {
+    let kept = PasswordHash::new(kept).ok()?;
+    let bearable = match kept.algorithm.as_str() {
+        "pbkdf2-sha256" => {
+            let rounds = kept.params.get_decimal("i");
+            rounds.is_none_or(|rounds| rounds <= MOST_ROUNDS)
+        }
+        "argon2id" | "argon2i" | "argon2d" => Params::try_from(&kept).is_ok_and(|params| {
+            let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
+            params.m_cost() <= MOST_MEMORY && work <= MOST_WORK
+        }),
+        _ => false,
+    };
+    bearable.then_some(kept)
 }
 
 /// Leaves the processor to whoever else wants it: a thread of its own may be slow.

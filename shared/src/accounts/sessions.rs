@@ -129,14 +129,15 @@ async fn next_token(tx: &mut Tx, session_id: LoginSessionId) -> Result<String> {
 #[derive(Debug)]
 pub enum Refreshed {
     Next(Opened),
-    Reused,
+    /// The session has ended, by this or before.
+    Over,
 }
 
 impl Refreshed {
     pub fn opened(self) -> Result<Opened, AccountError> {
         match self {
             Self::Next(opened) => Ok(opened),
-            Self::Reused => Err(AccountError::BadRefreshToken),
+            Self::Over => Err(AccountError::BadRefreshToken),
         }
     }
 }
@@ -150,8 +151,12 @@ pub async fn refresh(
     let (hash, now) = (hash(token.expose_secret()), tx.now());
     let presented = store::lock_presented(tx, &hash).await?;
     let presented = presented.ok_or(AccountError::BadRefreshToken)?;
-    let alive = !presented.ended && presented.user_is_active && presented.expires_at > now;
-    if !alive {
+    if presented.ended {
+        // Redis may have been away when it ended.
+        access::sessions_ended(tx, [presented.session_id]);
+        return Ok(Refreshed::Over);
+    }
+    if !presented.user_is_active || presented.expires_at <= now {
         return Err(AccountError::BadRefreshToken.into());
     }
     if let Some(spent_at) = presented.spent_at {
@@ -165,7 +170,7 @@ pub async fn refresh(
             json!({ "session_id": session_id }),
         ));
         end(tx, user_id, session_id, EndedBy::Reuse).await?;
-        return Ok(Refreshed::Reused);
+        return Ok(Refreshed::Over);
     }
     tx.authenticated(presented.user_id);
     store::spend(tx, &hash, now).await?;
@@ -228,6 +233,14 @@ async fn end_some(
     let number = over.len();
     access::sessions_ended(tx, over);
     Ok(number)
+}
+
+/// Tells Redis once more of the sessions of somebody that ended a moment ago.
+pub(super) async fn tell_again(tx: &mut Tx, user_id: UserId) -> Result<()> {
+    let now = tx.now();
+    let over = store::ended_since(tx, user_id, None, now - RETOLD).await?;
+    access::sessions_ended(tx, over);
+    Ok(())
 }
 
 /// Removes sessions and links that were over long before `before`; at most `limit` of each.

@@ -446,6 +446,49 @@ pub(super) async fn use_up_links(
     Ok(())
 }
 
+/// Whose link this was, if it has been used.
+pub(super) async fn whose_used_link(
+    db: &mut PgConnection,
+    hash: &[u8],
+    purpose: Purpose,
+) -> Result<Option<UserId>> {
+    let user_id = sqlx::query_scalar!(
+        "select user_id from account_links where hash = $1 and purpose = $2 and used_at is not null",
+        hash,
+        purpose.name(),
+    );
+    Ok(user_id.fetch_optional(db).await?)
+}
+
+/// Links to confirm an address that were mailed not long ago.
+pub(super) struct Verifications {
+    pub last_to_address: Option<DateTime<Utc>>,
+    pub by_account: i64,
+    pub first_by_account: Option<DateTime<Utc>>,
+}
+
+pub(super) async fn verifications(
+    db: &mut PgConnection,
+    user_id: UserId,
+    email: &str,
+    to_address_since: DateTime<Utc>,
+    by_account_since: DateTime<Utc>,
+) -> Result<Verifications> {
+    let found = sqlx::query_as!(
+        Verifications,
+        r#"select max(created_at) filter (where email = $2 and created_at > $3) as last_to_address,
+                  count(*) filter (where user_id = $1 and created_at > $4) as "by_account!",
+                  min(created_at) filter (where user_id = $1 and created_at > $4) as first_by_account
+           from account_links
+           where purpose = 'verify' and (user_id = $1 or email = $2)"#,
+        user_id as _,
+        email,
+        to_address_since,
+        by_account_since,
+    );
+    Ok(found.fetch_one(db).await?)
+}
+
 pub(super) async fn mailed_since(
     db: &mut PgConnection,
     user_id: UserId,

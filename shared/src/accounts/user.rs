@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use poem_openapi::Object;
 use serde::Serialize;
 
+use super::normal_email;
 use crate::clock::Time;
 use crate::ids::{OrganizationId, RoleId, UserId};
 use crate::patch::Patch;
@@ -69,10 +70,11 @@ pub struct ProfileChange {
     /// The language of mails, `en` or `pt-BR`.
     #[oai(validator(pattern = "^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length = 35))]
     pub locale: Patch<String>,
-    /// A new address is mailed a link, and counts once that is followed. Naming an unconfirmed one mails another link.
+    /// A new address needs `old_password`, is mailed a link, and counts once that is followed; the old one is told.
+    /// Naming an unconfirmed one mails another link, at most once a minute.
     #[oai(validator(max_length = 254))]
     pub email: Patch<String>,
-    /// Needed to set a new password.
+    /// Needed to set a new password or another address.
     #[oai(validator(max_length = 200))]
     pub old_password: Option<String>,
     /// Ends all other sessions.
@@ -126,6 +128,17 @@ impl Profile {
 }
 
 impl ProfileChange {
+    /// Whether this would give the account to somebody else. Naming one's own address moves nothing.
+    pub(super) fn needs_proof(&self, user: &User) -> bool {
+        self.new_password.is_some() || self.moves_from(&user.email)
+    }
+
+    /// Whether another address than this is named.
+    #[must_use]
+    pub fn moves_from(&self, email: &str) -> bool {
+        matches!(&self.email, Patch::Set(named) if normal_email(named) != email)
+    }
+
     /// The plain part; address and password have rules of their own.
     pub(super) fn applied_to(self, mut user: User) -> User {
         self.full_name.apply(&mut user.full_name);

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::members::{self, Member, MemberError, Membership};
 use super::{Organization, OrganizationInList, lock, store};
 use crate::access::{Actor, Held, Right};
-use crate::accounts::normal_email;
+use crate::accounts::{self, normal_email};
 use crate::activity::Activity;
 use crate::config::Config;
 use crate::error::{Code, Fault, Result};
@@ -104,6 +104,10 @@ pub async fn invite(
         return Err(MemberError::Already.into());
     }
     let (token, now) = (ids::url_token(), tx.now());
+    // What was offered before ends with this, so it is taken like anything else.
+    if let Some(open) = store::open_invitation_of(tx, id, &new.email, now).await? {
+        take_back(tx, &held, &open).await?;
+    }
     let invitation_id = InvitationId::fresh(now);
     let hash = hash(&token);
     store::put_invitation(tx, invitation_id, &new, id, &hash, [now, now + LASTS]).await?;
@@ -158,11 +162,16 @@ pub(super) async fn withdraw(
     let Some(invitation) = store::invitation_by_id(tx, organization_id, id).await? else {
         return Ok(false);
     };
+    take_back(tx, held, &invitation).await?;
+    Ok(true)
+}
+
+async fn take_back(tx: &mut Tx, held: &Held, invitation: &Invitation) -> Result<()> {
     roles::may_take(tx, held, invitation.role_id).await?;
     store::delete_invitation(tx, invitation.id).await?;
-    let kind = "invitation.withdrawn";
-    record(tx, organization_id, invitation.id, kind, json!({}));
-    Ok(true)
+    let (id, kind) = (invitation.organization_id, "invitation.withdrawn");
+    record(tx, id, invitation.id, kind, json!({}));
+    Ok(())
 }
 
 /// Makes the person who follows the link a member.
@@ -171,6 +180,7 @@ pub async fn accept(
     token: &SecretString,
     user_id: UserId,
 ) -> Result<OrganizationInList> {
+    accounts::hold(tx, user_id).await?;
     let hash = hash(token.expose_secret());
     let found = store::invitation(tx, &hash).await?;
     let found = found.ok_or(InvitationError::NotFound)?;

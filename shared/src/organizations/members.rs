@@ -3,6 +3,8 @@
 //! Nobody gives or takes a role that may do more than they may themselves. An organization never loses its
 //! last owner; an owner whose account is out of use does not count.
 
+use std::collections::BTreeSet;
+
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use chrono::{DateTime, Utc};
 
 use super::{OWNER, invitations, lock, store};
 use crate::access::{self, Actor, Held, Right, Whose};
+use crate::accounts;
 use crate::activity::{self, Activity};
 use crate::clock::Time;
 use crate::error::{Code, Fault, OnConstraint as _, Result};
@@ -102,6 +105,7 @@ pub(super) struct Membership {
 
 /// Makes somebody a member, with what their role may do.
 pub async fn add(tx: &mut Tx, id: OrganizationId, user_id: UserId, role_id: RoleId) -> Result<()> {
+    accounts::hold(tx, user_id).await?;
     let to_be = Membership {
         role_id,
         vetting_level: 0,
@@ -109,6 +113,7 @@ pub async fn add(tx: &mut Tx, id: OrganizationId, user_id: UserId, role_id: Role
     add_as(tx, id, user_id, &to_be).await
 }
 
+/// The account must be held.
 pub(super) async fn add_as(
     tx: &mut Tx,
     id: OrganizationId,
@@ -159,6 +164,8 @@ pub async fn change(
     change: MemberChange,
     with_contact: bool,
 ) -> Result<Member> {
+    // Whoever becomes an owner here must not be on their way out of use meanwhile.
+    accounts::hold(tx, user_id).await?;
     lock(tx, id).await?;
     tx.require(id)?;
     let held = Held::by_actor(tx, id).await?;
@@ -171,9 +178,10 @@ pub async fn change(
         keep_an_owner(tx, id, user_id, &before).await?;
     }
     let changes = activity::changes(&before, &after, &[])?;
+    // Also when all is as it was: asking again tells Redis again.
+    access::changed(tx, Whose::User(user_id));
     if !changes.is_empty() {
         store::update_member(tx, id, user_id, &after).await?;
-        access::changed(tx, Whose::User(user_id));
         record(tx, id, user_id, "member.changed", Value::Object(changes));
     }
     get(tx, id, user_id.0, with_contact).await
@@ -194,8 +202,25 @@ pub async fn set_role(
     Ok(())
 }
 
+/// What came of a removal. That there was nobody to remove is told to Redis again, so it must be committed, and then
+/// answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    Done,
+    Nobody,
+}
+
+impl Removal {
+    pub fn done(self) -> Result<(), MemberError> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Nobody => Err(MemberError::NotFound),
+        }
+    }
+}
+
 /// Removes a member or withdraws an invitation. Everybody may leave, save the last owner.
-pub async fn remove(tx: &mut Tx, id: OrganizationId, member: Uuid) -> Result<()> {
+pub async fn remove(tx: &mut Tx, id: OrganizationId, member: Uuid) -> Result<Removal> {
     lock(tx, id).await?;
     tx.require(id)?;
     let user_id = UserId(member);
@@ -204,23 +229,25 @@ pub async fn remove(tx: &mut Tx, id: OrganizationId, member: Uuid) -> Result<()>
     if !leaves {
         held.require(DELETE)?;
         if invitations::withdraw(tx, &held, id, member).await? {
-            return Ok(());
+            return Ok(Removal::Done);
         }
     }
-    let before = membership(tx, id, user_id).await?;
+    access::changed(tx, Whose::User(user_id));
+    let Some(before) = store::membership(tx, id, user_id).await? else {
+        return Ok(Removal::Nobody);
+    };
     if !leaves {
         roles::may_take(tx, &held, before.role_id).await?;
     }
     keep_an_owner(tx, id, user_id, &before).await?;
     store::delete_member(tx, id, user_id).await?;
-    access::changed(tx, Whose::User(user_id));
     let kind = if leaves {
         "member.left"
     } else {
         "member.removed"
     };
     record(tx, id, user_id, kind, json!({ "role_id": before.role_id }));
-    Ok(())
+    Ok(Removal::Done)
 }
 
 /// Fails if the organization has no owner but this one. The organization must be locked.
@@ -237,12 +264,19 @@ async fn keep_an_owner(
     Ok(())
 }
 
-/// Fails if somebody is the last owner of an organization, whose account must stay in use then.
-pub(crate) async fn keep_owners_without(tx: &mut Tx, user_id: UserId) -> Result<()> {
+/// Fails if somebody is the last owner of an organization, whose account must stay in use then. The account must be held,
+/// so that they become no owner meanwhile. Locks their organizations, and the one that is decided on besides.
+pub(crate) async fn keep_owners_without(
+    tx: &mut Tx,
+    user_id: UserId,
+    besides: Option<OrganizationId>,
+) -> Result<()> {
     let owner = access::built_in_role(tx, OWNER).await?;
-    for id in store::owned_by(tx, owner, user_id).await? {
+    let owned = store::owned_by(tx, owner, user_id).await?;
+    let all: BTreeSet<_> = owned.iter().copied().chain(besides).collect();
+    for id in all {
         lock(tx, id).await?;
-        if !store::has_another(tx, id, owner, user_id).await? {
+        if owned.contains(&id) && !store::has_another(tx, id, owner, user_id).await? {
             return Err(MemberError::LastOwner.into());
         }
     }

@@ -21,7 +21,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use crate::access;
+use crate::access::{self, AccessError};
+use crate::accounts;
 use crate::activity::{self, Activity};
 use crate::clock::Time;
 use crate::error::{Code, Fault, Invalid, Result};
@@ -142,6 +143,10 @@ pub async fn create(tx: &mut Tx, name: &str, slug: &str) -> Result<OrganizationI
 
 /// Makes an organization and the person who asks for it its owner.
 pub async fn found(tx: &mut Tx, new: NewOrganization, owner: UserId) -> Result<Organization> {
+    if !accounts::hold(tx, owner).await? {
+        // Deactivated since the request was let in: the organization would have no owner from the start.
+        return Err(AccessError::SessionOver.into());
+    }
     let organization = make(tx, new).await?;
     let role_id = access::built_in_role(tx, OWNER).await?;
     members::add(tx, organization.id, owner, role_id).await?;

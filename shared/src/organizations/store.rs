@@ -1,5 +1,7 @@
 //! Every statement on organizations, their members and invitations.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -246,18 +248,18 @@ pub(super) async fn delete_member(
     Ok(())
 }
 
-/// The organizations in which somebody is an owner, in the order in which they are locked.
+/// The organizations in which somebody is an owner.
 pub(super) async fn owned_by(
     db: &mut PgConnection,
     owner: RoleId,
     user_id: UserId,
-) -> Result<Vec<OrganizationId>> {
+) -> Result<BTreeSet<OrganizationId>> {
     let ids = sqlx::query_scalar!(
-        "select organization_id from members where user_id = $1 and role_id = $2 order by organization_id",
+        "select organization_id from members where user_id = $1 and role_id = $2",
         user_id as _,
         owner as _,
     );
-    Ok(ids.fetch_all(db).await?)
+    Ok(ids.fetch_all(db).await?.into_iter().collect())
 }
 
 /// Whether somebody else can act as an owner: an account that is out of use cannot.
@@ -364,6 +366,24 @@ pub(super) async fn invitation_by_id(
          from invitations where organization_id = $1 and id = $2",
         organization_id as _,
         id,
+    );
+    Ok(found.fetch_optional(db).await?)
+}
+
+/// The invitation of this address that can still be accepted.
+pub(super) async fn open_invitation_of(
+    db: &mut PgConnection,
+    organization_id: OrganizationId,
+    email: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<Invitation>> {
+    let found = sqlx::query_as!(
+        Invitation,
+        "select id, organization_id, email, role_id, vetting_level, expires_at
+         from invitations where organization_id = $1 and email = $2 and expires_at > $3",
+        organization_id as _,
+        email,
+        now,
     );
     Ok(found.fetch_optional(db).await?)
 }
