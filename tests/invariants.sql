@@ -33,14 +33,22 @@ where (select count(*) from activities a
        where a.subject_id = organizations.id and a.kind = 'organization.changed') <> version - 1
 
 union all
-select 'an organization that had an owner has one', organizations.id::text
+select 'an organization that had an owner has one whose account is in use', organizations.id::text
 from organizations
 where exists (select from activities a
               where a.organization_id = organizations.id and a.kind = 'member.added'
                 and a.data ->> 'role_id' = '00000000-0000-7000-8000-000000000001')
-      and not exists (select from members m
-                      where m.organization_id = organizations.id
+      and not exists (select from members m join users u on u.id = m.user_id
+                      where m.organization_id = organizations.id and u.is_active
                         and m.role_id = '00000000-0000-7000-8000-000000000001')
+
+union all
+select 'the last use of a key has a line that tells of it', k.id::text
+from api_keys k
+where k.last_used_at is not null
+      and (select count(*) from activities a
+           where a.subject_id = k.id and a.kind = 'api_key.used' and a.at = k.last_used_at
+             and a.organization_id = k.organization_id) <> 1
 
 union all
 select 'an account has one line that tells of its making', users.id::text

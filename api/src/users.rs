@@ -4,6 +4,7 @@ use poem_openapi::OpenApi;
 use secrecy::SecretString;
 use shared::accounts::{self, Profile, ProfileChange, Proved, login, passwords};
 use shared::error::{Invalid, Result};
+use shared::patch::Patch;
 
 use crate::http::allowed::{ProvingAgain, SignedIn};
 use crate::http::answer::{Found, Reply, Versioned};
@@ -57,6 +58,9 @@ impl Users {
 
 /// What the password of today is needed for, by whoever knows it.
 async fn proved(caller: &ProvingAgain, change: &ProfileChange) -> Result<Option<Proved>> {
+    if let Patch::Set(email) = &change.email {
+        accounts::valid_email("email", email)?;
+    }
     let user_id = caller.person()?.user_id;
     let claim = login::of_person(&mut *caller.read().await?, user_id).await?;
     let needed = change.new_password.is_some() || change.moves_from(claim.email());

@@ -6,6 +6,7 @@ mod links;
 mod profile;
 mod sessions;
 mod tokens;
+mod untold;
 
 use serde_json::{Value, json};
 use tests::{Client, World};

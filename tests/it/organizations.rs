@@ -5,6 +5,7 @@ mod api_keys;
 mod founding;
 mod invitations;
 mod members;
+mod owners;
 mod roles;
 
 use serde_json::{Value, json};

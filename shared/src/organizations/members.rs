@@ -272,11 +272,11 @@ pub(crate) async fn keep_owners_without(
     besides: Option<OrganizationId>,
 ) -> Result<()> {
     let owner = access::built_in_role(tx, OWNER).await?;
-    let owned = store::owned_by(tx, owner, user_id).await?;
-    let all: BTreeSet<_> = owned.iter().copied().chain(besides).collect();
+    let theirs = store::owned_by(tx, owner, user_id).await?;
+    let all: BTreeSet<_> = theirs.iter().copied().chain(besides).collect();
     for id in all {
         lock(tx, id).await?;
-        if owned.contains(&id) && !store::has_another(tx, id, owner, user_id).await? {
+        if theirs.contains(&id) && !store::has_another(tx, id, owner, user_id).await? {
             return Err(MemberError::LastOwner.into());
         }
     }

@@ -253,6 +253,14 @@ async fn failures_slow_down_an_account_that_exists_and_one_that_does_not() {
             .post("/auth/login", &right)
             .await
             .expect(200);
+        // What was not even compared is in the feed as well.
+        let told: Vec<(Value, i64)> = sqlx::query_as(
+            "select data -> 'why', count(*) from activities where kind = 'user.login_failed' group by 1 order by 1",
+        )
+        .fetch_all(world.app.pool())
+        .await
+        .expect("activities");
+        assert_eq!(told, [(json!("paused"), 5), (json!("wrong"), 13)]);
         // And a success forgets the failures of the account.
         for _ in 0..5 {
             world
@@ -381,6 +389,43 @@ async fn without_redis_nobody_logs_in_and_those_who_browse_go_on() {
             .await
             .refused(503, "UNAVAILABLE");
         world.stranger().get("/venues").await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whatever_is_kept_of_a_password_a_wrong_one_is_refused_at_the_same_time() {
+    let floor = [("HOLDFAST_AUTH_REFUSALS_TAKE", "400ms")];
+    world_with(&floor, async |world| {
+        let kept = [
+            // What another installation, other parameters, other products and accidents leave behind.
+            ("pbkdf2", "$pbkdf2-sha256$i=1000$MDEyMzQ1Njc4OWFiY2RlZg$BVALGMmC/K/8ELErc5VgJxyPFApArIZRCQsqjEgZWJ4"),
+            ("argon", "$argon2id$v=19$m=256,t=3,p=1$MDEyMzQ1Njc4OWFiY2RlZg$BVALGMmC/K/8ELErc5VgJxyPFApArIZRCQsqjEgZWJ4"),
+            ("endless", "$argon2id$v=19$m=4294967295,t=9,p=1$MDEyMzQ1Njc4OWFiY2RlZg$BVALGMmC/K/8ELErc5VgJxyPFApArIZRCQsqjEgZWJ4"),
+            ("rounds", "$pbkdf2-sha256$i=4294967295$MDEyMzQ1Njc4OWFiY2RlZg$BVALGMmC/K/8ELErc5VgJxyPFApArIZRCQsqjEgZWJ4"),
+            ("bcrypt", "$2b$12$abcdefghijklmnopqrstuuJ7gPp3rZ4jXoUqQh1V7mWpX6b2k3v4e"),
+            ("broken", "hunter2"),
+            ("empty", ""),
+        ];
+        for (name, hash) in kept {
+            let id = world.person(name).await.id;
+            sqlx::query("update users set password_hash = $2 where id = $1").bind(id).bind(hash)
+                .execute(world.app.pool()).await.expect("an import");
+        }
+        register(world, "ours").await;
+        let names = kept.iter().map(|(name, _)| *name).chain(["ours", "nobody"]);
+        let tries = names.map(async |name| {
+            let begun = std::time::Instant::now();
+            let login = world.stranger();
+            let login = login.with("x-request-id", "same").post("/auth/login", &credentials(name, "wrong password")).await;
+            let took = begun.elapsed();
+            assert!(took >= std::time::Duration::from_millis(400), "{name} after {took:?}");
+            let text = login.text.clone();
+            login.refused(401, "INVALID_CREDENTIALS");
+            text
+        });
+        let answers = futures_util::future::join_all(tries).await;
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     })
     .await;
 }

@@ -194,14 +194,15 @@ async fn a_new_address_counts_once_it_is_confirmed() {
         let ada = register(world, "ada").await;
         register(world, "bob").await;
         let client = bearer(world, &ada);
-        let of_bob = json!({"email": "bob@example.org"});
+        let to = |email: &str| json!({"email": email, "old_password": PASSWORD});
+        let of_bob = to("bob@example.org");
         client
             .put("/users/me", &of_bob)
             .await
             .refused(409, "EMAIL_TAKEN");
 
         let me = client
-            .put("/users/me", &json!({"email": "Countess@Example.org"}))
+            .put("/users/me", &to("Countess@Example.org"))
             .await
             .expect(200);
         assert_eq!(
@@ -209,6 +210,13 @@ async fn a_new_address_counts_once_it_is_confirmed() {
             (&json!("ada@example.org"), &json!("countess@example.org"))
         );
         world.run_jobs().await;
+        let mails = world.inbox.messages();
+        let told = "Your account is to get another address";
+        let told: Vec<_> = mails.iter().filter(|mail| mail.subject == told).collect();
+        assert_eq!(told.len(), 1, "the old address hears of it");
+        assert_eq!(told[0].to, ["ada@example.org"]);
+        let text = told[0].text.as_ref().expect("a text");
+        assert!(!text.contains("countess"), "{text}");
         log_in(world, "ada").await;
         let token = json!({"token": mailed_token(world, "countess", "verify-email")});
         world
@@ -236,7 +244,10 @@ async fn an_address_that_was_taken_meanwhile_stays_taken() {
     world(async |world| {
         let ada = register(world, "ada").await;
         bearer(world, &ada)
-            .put("/users/me", &json!({"email": "wanted@example.org"}))
+            .put(
+                "/users/me",
+                &json!({"email": "wanted@example.org", "old_password": PASSWORD}),
+            )
             .await
             .expect(200);
         world.run_jobs().await;
@@ -256,9 +267,9 @@ async fn an_address_that_was_taken_meanwhile_stays_taken() {
 async fn a_reset_ends_the_move_to_another_address_that_somebody_else_began() {
     world(async |world| {
         let tokens = register(world, "ada").await;
-        // Whoever has hold of a session asks for the account to be moved to an address of theirs.
+        // Whoever has hold of a session and of the password asks for the account to be moved to an address of theirs.
         let thief = bearer(world, &tokens);
-        let change = json!({"email": "thief@example.org", "version": 1});
+        let change = json!({"email": "thief@example.org", "old_password": PASSWORD, "version": 1});
         thief.put("/users/me", &change).await.expect(200);
         world.run_jobs().await;
         let stolen = mailed_token(world, "thief", "verify-email");
@@ -276,6 +287,104 @@ async fn a_reset_ends_the_move_to_another_address_that_somebody_else_began() {
         refused.refused(404, "LINK_NOT_FOUND");
         let ada = json!({"email": "ada@example.org", "password": NEW});
         anybody.post("/auth/login", &ada).await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_address_needs_the_password() {
+    world(async |world| {
+        let tokens = register(world, "ada").await;
+        world.run_jobs().await;
+        let mails = world.inbox.messages().len();
+        let ada = bearer(world, &tokens);
+        let mut change = json!({"email": "thief@example.org"});
+        let refused = ada.put("/users/me", &change).await.bad_fields();
+        assert_eq!(refused, ["old_password"]);
+        change["old_password"] = json!("wrong password");
+        for _ in 0..5 {
+            let refused = ada.put("/users/me", &change).await.bad_fields();
+            assert_eq!(refused, ["old_password"]);
+        }
+        // Nor does it say who else has an account, before the password was right.
+        register(world, "bob").await;
+        let of_bob = json!({"email": "bob@example.org", "old_password": "wrong password"});
+        let paused = ada.put("/users/me", &of_bob).await;
+        paused.refused(429, "RATE_LIMITED");
+        let me = ada.get("/users/me").await.expect(200);
+        assert_eq!(me["pending_email"], Value::Null);
+        // One's own address moves nothing.
+        let own = json!({"email": "Ada@example.org", "full_name": "Ada Byron"});
+        ada.put("/users/me", &own).await.expect(200);
+        world.run_jobs().await;
+        let to_bob = |to: &Vec<String>| to == &["bob@example.org"];
+        let others = world.inbox.messages();
+        let others = others.iter().filter(|mail| !to_bob(&mail.to)).count();
+        assert_eq!(others, mails);
+
+        let told = world.activity_of(&tokens["user"]["id"]).await;
+        let failed = told
+            .iter()
+            .filter(|(_, kind, _)| kind == "user.proof_failed");
+        let why: Vec<&Value> = failed.map(|(_, _, data)| &data["why"]).collect();
+        let mut expected = vec![json!("wrong"); 5];
+        expected.push(json!("paused"));
+        assert_eq!(why, expected.iter().collect::<Vec<_>>());
+        assert!(!format!("{told:?}").contains("wrong password"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn neither_an_account_nor_an_address_is_flooded_with_links_to_confirm() {
+    world(async |world| {
+        let ada = bearer(world, &register(world, "ada").await);
+        let bob = bearer(world, &register(world, "bob").await);
+        let to = |email: &str| json!({"email": email, "old_password": PASSWORD});
+        let victim = to("victim@example.org");
+        ada.put("/users/me", &victim).await.expect(200);
+        // Again by the same account: the link of a moment ago does. By another: it has to wait.
+        ada.put("/users/me", &victim).await.expect(200);
+        let refused = bob.put("/users/me", &victim).await;
+        assert_eq!(refused.header("retry-after"), Some("60"));
+        refused.refused(429, "RATE_LIMITED");
+        world.run_jobs().await;
+        let to_victim = || {
+            let messages = world.inbox.messages();
+            let to = messages.iter().filter(|it| it.to == ["victim@example.org"]);
+            to.count()
+        };
+        assert_eq!(to_victim(), 1);
+        world.pass(TimeDelta::minutes(1));
+        bob.put("/users/me", &victim).await.expect(200);
+        world.run_jobs().await;
+        assert_eq!(to_victim(), 2);
+
+        // Registering has mailed one, so there are three left within the hour.
+        for n in 0..3 {
+            let other = to(&format!("other{n}@example.org"));
+            ada.put("/users/me", &other).await.expect(200);
+        }
+        let one_more = to("more@example.org");
+        let refused = ada.put("/users/me", &one_more).await;
+        let details = refused.refused(429, "RATE_LIMITED");
+        assert_eq!(details, json!({"retry_after": 59 * 60}));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changing_the_profile_counts_like_signing_in() {
+    let limit = [("HOLDFAST_LIMITS_SIGN_IN_PER_MINUTE", "3")];
+    tests::world_with(&limit, async |world| {
+        register(world, "bob").await;
+        let ada = bearer(world, &register(world, "ada").await);
+        let of_bob = json!({"email": "bob@example.org", "old_password": PASSWORD});
+        let taken = ada.put("/users/me", &of_bob).await;
+        taken.refused(409, "EMAIL_TAKEN");
+        let refused = ada.put("/users/me", &of_bob).await;
+        refused.refused(429, "RATE_LIMITED");
+        ada.get("/users/me").await.expect(200);
     })
     .await;
 }

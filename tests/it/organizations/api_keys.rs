@@ -73,7 +73,74 @@ async fn a_key_is_told_once_used_and_revoked() {
         assert!(each(&owner.get(&place).await.expect(200), "id").is_empty());
         let told = world.activity_of(&made["id"]).await;
         let kinds: Vec<&str> = told.iter().map(|(_, kind, _)| kind.as_str()).collect();
-        assert_eq!(kinds, ["api_key.made", "api_key.revoked"]);
+        let used = "api_key.used";
+        assert_eq!(kinds, ["api_key.made", used, used, "api_key.revoked"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_feed_tells_once_a_minute_that_a_key_is_used() {
+    world(async |world| {
+        let lighthouse = found(world, "Lighthouse").await;
+        let owner = &lighthouse.owner.client;
+        let new = json!({"name": "Shop", "scopes": ["venues:create"]});
+        let made = owner.post(&lighthouse.at("/api-keys"), &new).await;
+        let made = made.expect(201);
+        let service = world.with_key(key_of(&made));
+        let elsewhere = service.at(&world.another_process().await);
+        // Many at the same moment, in two processes; what the key may not do counts as use as well.
+        let venue = harbour_hall();
+        let here = (0..10).map(|_| service.post("/venues", &venue));
+        let there = (0..10).map(|_| elsewhere.get(&lighthouse.place));
+        let (here, there) = futures_util::future::join(
+            futures_util::future::join_all(here),
+            futures_util::future::join_all(there),
+        )
+        .await;
+        assert!(here.iter().all(|answer| answer.status == 201));
+        assert!(there.iter().all(|answer| answer.status == 403));
+        world.pass(TimeDelta::seconds(60));
+        let later = service.with("x-request-id", "later");
+        later.post("/venues", &venue).await.expect(201);
+
+        world
+            .change(async |tx| shared::activity::seal(tx, 100).await)
+            .await;
+        let feed = owner.get(&lighthouse.at("/activity")).await.expect(200);
+        let lines = feed["items"].as_array().expect("items").iter();
+        let used: Vec<&Value> = lines.filter(|it| it["kind"] == "api_key.used").collect();
+        assert_eq!(used.len(), 2, "{used:?}");
+        for line in &used {
+            assert_eq!(
+                (&line["actor_kind"], &line["actor_id"], &line["subject_id"]),
+                (&json!("api_key"), &made["id"], &made["id"])
+            );
+        }
+        assert_eq!(used[1]["cause"], "later");
+        assert!(!feed.to_string().contains(key_of(&made)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_ends_a_key_that_may_do_more_than_they_may() {
+    world(async |world| {
+        let lighthouse = found(world, "Lighthouse").await;
+        let new = json!({"name": "Shop", "scopes": ["venues:create"]});
+        let place = lighthouse.at("/api-keys");
+        let made = lighthouse.owner.client.post(&place, &new).await.expect(201);
+        let place = format!("{place}/{}", made["id"].as_str().expect("an id"));
+        let warden = lighthouse.with(world, "member").await;
+        let rights = ["api_keys:read", "api_keys:delete"];
+        let role = lighthouse.role("Warden", &rights).await;
+        lighthouse.give(&warden, &role["id"]).await;
+        let refused = warden.client.delete(&place).await;
+        let details = refused.refused(403, "FORBIDDEN");
+        assert_eq!(details, json!({"rights": ["venues:create"]}));
+        let service = world.with_key(key_of(&made));
+        service.post("/venues", &harbour_hall()).await.expect(201);
+        lighthouse.owner.client.delete(&place).await.expect(204);
     })
     .await;
 }

@@ -125,6 +125,12 @@ async fn an_invitation_is_withdrawn_or_replaced() {
             .refused(404, "INVITATION_NOT_FOUND");
         let list = owner.get(&place).await.expect(200);
         assert_eq!(each(&list, "role"), ["owner", "organizer"]);
+        let kind = "select count(*) from activities where kind = 'invitation.withdrawn'";
+        let withdrawn = async || -> i64 {
+            let count = sqlx::query_scalar(kind).fetch_one(world.app.pool()).await;
+            count.expect("activities")
+        };
+        assert_eq!(withdrawn().await, 1, "the first one, by the second");
 
         let second = format!("{place}/{}", second["id"].as_str().expect("an id"));
         let door = lighthouse.with(world, "door").await;
@@ -136,6 +142,37 @@ async fn an_invitation_is_withdrawn_or_replaced() {
             .await
             .refused(404, "INVITATION_NOT_FOUND");
         assert_eq!(owner.get(&place).await.expect(200)["total"], 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_replaces_an_invitation_that_offers_more_than_they_may() {
+    world(async |world| {
+        let lighthouse = found(world, "Lighthouse").await;
+        let place = lighthouse.at("/members");
+        let as_owner = json!({"email": "ben@example.org", "role_id": built_in("owner")});
+        let owner = &lighthouse.owner.client;
+        owner.post(&place, &as_owner).await.expect(201);
+        world.run_jobs().await;
+        let token = mailed_token(world, "ben@example.org");
+
+        let host = lighthouse.with(world, "member").await;
+        let role = lighthouse.role("Host", &["members:create"]).await;
+        lighthouse.give(&host, &role["id"]).await;
+        let as_member = json!({"email": "ben@example.org", "role_id": built_in("member")});
+        let refused = host.client.post(&place, &as_member).await;
+        refused.refused(403, "FORBIDDEN");
+        // One that has expired offers nothing any more.
+        let ben = world.person("ben").await;
+        let joined = accept(&ben.client, &token).await.expect(200);
+        assert_eq!(joined["role"], "owner");
+        let as_owner = json!({"email": "eve@example.org", "role_id": built_in("owner")});
+        owner.post(&place, &as_owner).await.expect(201);
+        world.pass(TimeDelta::days(8));
+        let as_member = json!({"email": "eve@example.org", "role_id": built_in("member")});
+        let host = world.again(&host);
+        host.post(&place, &as_member).await.expect(201);
     })
     .await;
 }

@@ -228,3 +228,79 @@ async fn two_owners_who_go_at_once_leave_one() {
     })
     .await;
 }
+
+/// Redis holds what it held before: nobody has told it of the change.
+async fn make_untold(world: &tests::World, key: &str) {
+    let key = world.app.redis.key(key);
+    let mut redis = world.app.redis.connection();
+    let mut forget = redis::cmd("DEL");
+    let gone: i64 = forget
+        .arg(&key)
+        .query_async(&mut redis)
+        .await
+        .expect("Redis");
+    assert_eq!(gone, 1, "{key} was told");
+}
+
+#[tokio::test]
+async fn what_redis_was_not_told_of_it_is_told_of_when_it_is_asked_for_again() {
+    world(async |world| {
+        let lighthouse = found(world, "Lighthouse").await;
+        let owner = &lighthouse.owner.client;
+        let role = lighthouse.role("Builder", &["venues:create"]).await;
+        let ada = lighthouse.with(world, "member").await;
+        lighthouse.give(&ada, &role["id"]).await;
+        let stamp = format!("rights:{}", ada.id);
+        make_untold(world, &stamp).await;
+        let venue = harbour_hall();
+        ada.client.post("/venues", &venue).await.expect(201);
+
+        // A role that is taken.
+        let (place, change) = (
+            lighthouse.member(&ada),
+            json!({"role_id": built_in("member")}),
+        );
+        owner.put(&place, &change).await.expect(200);
+        make_untold(world, &stamp).await;
+        ada.client.post("/venues", &venue).await.expect(201);
+        owner.put(&place, &change).await.expect(200);
+        let refused = ada.client.post("/venues", &venue).await;
+        refused.refused(403, "FORBIDDEN");
+
+        // A role that may do less.
+        lighthouse.give(&ada, &role["id"]).await;
+        ada.client.post("/venues", &venue).await.expect(201);
+        let id = role["id"].as_str().expect("an id");
+        let (of_role, change) = (
+            lighthouse.at(&format!("/roles/{id}")),
+            json!({"rights": []}),
+        );
+        owner.put(&of_role, &change).await.expect(200);
+        make_untold(world, "rights").await;
+        ada.client.post("/venues", &venue).await.expect(201);
+        owner.put(&of_role, &change).await.expect(200);
+        let refused = ada.client.post("/venues", &venue).await;
+        refused.refused(403, "FORBIDDEN");
+
+        // A membership that has ended.
+        ada.client
+            .get(&lighthouse.at("/roles"))
+            .await
+            .refused(403, "FORBIDDEN");
+        make_untold(world, &stamp).await;
+        ada.client
+            .get(&lighthouse.at("/roles"))
+            .await
+            .refused(403, "FORBIDDEN");
+        owner.delete(&place).await.expect(204);
+        make_untold(world, &stamp).await;
+        ada.client
+            .get(&lighthouse.at("/roles"))
+            .await
+            .refused(403, "FORBIDDEN");
+        owner.delete(&place).await.refused(404, "MEMBER_NOT_FOUND");
+        let gone = ada.client.get(&lighthouse.at("/roles")).await;
+        gone.refused(404, "ORGANIZATION_NOT_FOUND");
+    })
+    .await;
+}
