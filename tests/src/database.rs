@@ -65,8 +65,14 @@ impl Database {
 async fn make_template() -> String {
     let template = Database::named(&format!("template_{}", uuid_text()));
     maintain(&format!("create database {}", template.name)).await;
+    migrate(&template.url).await;
+    template.name
+}
+
+/// Brings the schema of a database up to date.
+pub async fn migrate(url: &str) {
     let env = [
-        ("DATABASE_URL", template.url.clone()),
+        ("DATABASE_URL", url.to_owned()),
         ("REDIS_URL", env("REDIS_URL")),
         ("HOLDFAST_GENERAL_MODE", "development".to_owned()),
     ];
@@ -82,7 +88,6 @@ async fn make_template() -> String {
     let app = App::new(Arc::new(config), Clock::System).expect("an app");
     app.migrate().await.expect("migrations");
     app.pool().close().await;
-    template.name
 }
 
 async fn maintain(sql: &str) {

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use client::{Answer, Client};
-pub use database::{Database, env};
+pub use database::{Database, env, migrate};
 
 /// What must be true of the database at the end of every test; a row is a breach.
 const INVARIANTS: &str = include_str!("../invariants.sql");

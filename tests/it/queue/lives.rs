@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use holdfast::services::{Promise, Services};
 use redis::aio::ConnectionManager;
 use shared::jobs::{self, NewJob};
 use sqlx::postgres::PgPoolOptions;
@@ -366,11 +367,15 @@ async fn a_job_that_takes_too_long_to_stop_is_given_back() {
     );
 }
 
-/// A restart as workers see it: every connection is cut, and new ones are refused for a while. It lasts longer than a
-/// dead worker's heart is waited for, so afterwards each of the two looks dead to the other, and neither is.
+/// It lasts longer than a dead worker's heart is waited for, so afterwards each of the two looks dead to the other, and
+/// neither is.
 #[tokio::test]
 async fn workers_outlive_a_restart_of_postgres_and_take_nothing_from_each_other() {
-    let place = Place::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let servers = Services::throwaway(folder.path()).await;
+    let mut servers = servers.expect("a place for servers");
+    let postgres = servers.start_postgres(Promise::Fast).await;
+    let place = Place::elsewhere(postgres.expect("Postgres").url()).await;
     let one_at_a_time = || {
         let mut engine = place.engine();
         engine.settings.concurrency = 1;
@@ -383,17 +388,11 @@ async fn workers_outlive_a_restart_of_postgres_and_take_nothing_from_each_other(
     place
         .until(10 * SECOND, 2, "select count(*) from runs")
         .await;
-    place
-        .server(
-            "alter database {database} allow_connections false;
-             select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'",
-        )
-        .await;
+    let postgres = servers.postgres.as_mut().expect("started");
+    postgres.stop().await.expect("stopped");
     // Both jobs end in the outage.
     tokio::time::sleep(2 * SECOND).await;
-    place
-        .server("alter database {database} allow_connections true")
-        .await;
+    postgres.start_again().await.expect("back");
 
     let done = "select count(*) from apalis.jobs where status = 'Done' and attempts = 1";
     place.until(15 * SECOND, 2, done).await;
@@ -403,4 +402,5 @@ async fn workers_outlive_a_restart_of_postgres_and_take_nothing_from_each_other(
     one.stop().await;
     other.stop().await;
     assert_eq!(place.runs().await, 3, "none ran twice");
+    servers.remove().await.expect("no server is left");
 }

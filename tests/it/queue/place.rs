@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use shared::clock::Clock;
 use shared::jobs::{self, Job, NewJob};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, Row as _};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgPool, Row as _};
 use tests::queue::{Act, Probe, config, engine, registry};
 use tests::{Database, env};
 use tokio::process::{Child, Command};
@@ -20,6 +20,8 @@ pub struct Place {
     pub database: String,
     pub redis_url: String,
     pub prefix: String,
+    /// The database is on a server of its own, and goes with that.
+    elsewhere: bool,
 }
 
 /// A running engine, stopped by its end.
@@ -43,6 +45,17 @@ pub fn now() -> DateTime<Utc> {
 impl Place {
     pub async fn new() -> Self {
         let Database { name, url } = Database::from_template().await;
+        Self::at(url, name, false).await
+    }
+
+    /// On a server that the test has for itself.
+    pub async fn elsewhere(url: String) -> Self {
+        tests::migrate(&url).await;
+        let prefix = format!("test_{}", shared::ids::fresh(now()).simple());
+        Self::at(url, prefix, true).await
+    }
+
+    async fn at(url: String, prefix: String, elsewhere: bool) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(5)
             .connect(&url)
@@ -56,19 +69,9 @@ impl Place {
             pool,
             database: url,
             redis_url: env("REDIS_URL"),
-            prefix: name,
+            prefix,
+            elsewhere,
         }
-    }
-
-    /// Says something to the server about the database.
-    pub async fn server(&self, sentence: &str) {
-        let options: PgConnectOptions =
-            env("DATABASE_URL").parse().expect("an address of Postgres");
-        let mut server = options.connect().await.expect("Postgres");
-        sqlx::raw_sql(AssertSqlSafe(sentence.replace("{database}", &self.prefix)))
-            .execute(&mut server)
-            .await
-            .expect("done");
     }
 
     pub fn engine(&self) -> worker::Engine<PgPool> {
@@ -170,6 +173,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.elsewhere {
+            return;
+        }
         let database = Database {
             name: self.prefix.clone(),
             url: self.database.clone(),
