@@ -1,0 +1,106 @@
+//! What no value can say by itself: bounds, and what has to fit together.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+
+use super::{BadConfig, Config, Database, Mode, Redis, Span};
+
+impl Config {
+    /// What no setting can say by itself.
+    pub(super) fn fits_together(self) -> Result<Self, BadConfig> {
+        let mut problems = self.out_of_bounds();
+        if self.general.mode == Mode::Production && self.auth.token_keys.0.is_empty() {
+            let missing = "HOLDFAST_AUTH_TOKEN_KEYS ([auth] token_keys) is missing: production needs a key that signs \
+                           access tokens, like `2026a:` and 32 or more random characters";
+            problems.push(missing.into());
+        }
+        if problems.is_empty() {
+            Ok(self)
+        } else {
+            Err(BadConfig(problems))
+        }
+    }
+
+    /// What can be read and can still not be meant.
+    fn out_of_bounds(&self) -> Vec<String> {
+        let endless = |span: Span| span.0 > LONGEST;
+        let nothing = |span: Span| span.0.is_zero();
+        let checks = [
+            (
+                self.database.max_connections == 0,
+                "database",
+                "max_connections",
+                "at least 1",
+            ),
+            (
+                self.jobs.concurrency == 0,
+                "jobs",
+                "concurrency",
+                "at least 1",
+            ),
+            (nothing(self.jobs.poll), "jobs", "poll", "more than nothing"),
+            (
+                nothing(self.jobs.heartbeat),
+                "jobs",
+                "heartbeat",
+                "more than nothing",
+            ),
+            (
+                nothing(self.auth.refusals_take) || self.auth.refusals_take.0 > SLOWEST_REFUSAL,
+                "auth",
+                "refusals_take",
+                "more than nothing and at most 10s",
+            ),
+            (endless(self.jobs.keep), "jobs", "keep", "at most ten years"),
+            (
+                endless(self.mail.give_up),
+                "mail",
+                "give_up",
+                "at most ten years",
+            ),
+            (
+                !self.database.is_address(),
+                "database",
+                "url",
+                "postgres://user:password@host/name",
+            ),
+            (
+                !self.redis.is_address(),
+                "redis",
+                "url",
+                "redis://host:6379",
+            ),
+        ];
+        let bad = checks.into_iter().filter(|(bad, ..)| *bad);
+        bad.map(|(_, section, key, expected)| {
+            let setting = Self::SETTINGS
+                .iter()
+                .find(|s| s.section == section && s.key == key);
+            let name = setting.expect("a declared setting").name();
+            format!("{name} has a bad value: expected {expected}")
+        })
+        .collect()
+    }
+}
+
+impl Database {
+    fn is_address(&self) -> bool {
+        let url = self.url.expose_secret();
+        let ours = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        ours && sqlx::postgres::PgConnectOptions::from_str(url).is_ok()
+    }
+}
+
+impl Redis {
+    fn is_address(&self) -> bool {
+        redis::Client::open(self.url.expose_secret()).is_ok()
+    }
+}
+
+/// Nobody waits longer to hear that a password was wrong.
+const SLOWEST_REFUSAL: Duration = Duration::from_secs(10);
+
+/// Longer than anything is meant to last, and short enough for every calendar.
+const LONGEST: Duration = Duration::from_hours(3_653 * 24);

@@ -1,0 +1,254 @@
+//! Every setting there is: its name, its meaning, its default and its check, declared once.
+//!
+//! A value comes from the environment (`HOLDFAST_HTTP_LISTEN`), else from the file (`[http] listen = …`),
+//! else from its default. All bad values are reported together, each by its name; a name nobody knows is
+//! a bad value too. This module is handed the environment and the file: it reads neither.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `source` | where a value comes from |
+//! | `values` | what values there can be, and how each is read |
+//! | `checks` | what no value can say by itself |
+
+mod checks;
+mod source;
+#[cfg(test)]
+pub(crate) mod tests;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+pub use source::{BadConfig, Source};
+pub use values::{FromSetting, List, LogFormat, Mailbox, Mode, Span, TokenKeys, Url};
+
+/// A setting as the documentation tells it.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    pub section: &'static str,
+    pub key: &'static str,
+    /// `None` for a setting that must be given.
+    pub default: Option<&'static str>,
+    pub doc: &'static str,
+    /// What it is read as, for a reader.
+    pub kind: &'static str,
+}
+
+impl Setting {
+    /// The name of its environment variable. The two addresses that every host hands out keep their usual names.
+    #[must_use]
+    pub fn env(&self) -> String {
+        match (self.section, self.key) {
+            ("database", "url") => "DATABASE_URL".into(),
+            ("redis", "url") => "REDIS_URL".into(),
+            (section, key) => format!("HOLDFAST_{section}_{key}").to_uppercase(),
+        }
+    }
+
+    /// Whether a variable looks like one of the same section. Others that begin with our name may be somebody
+    /// else's: orchestrators make up `HOLDFAST_PORT` for a service of that name.
+    fn is_beside(&self, variable: &str) -> bool {
+        let section = format!("HOLDFAST_{}_", self.section.to_uppercase());
+        variable.starts_with(&section)
+    }
+
+    fn name(&self) -> String {
+        format!("{} ([{}] {})", self.env(), self.section, self.key)
+    }
+}
+
+macro_rules! settings {
+    ($(
+        $(#[doc = $section_doc:literal])+
+        $section:ident: $type:ident {$(
+            $(#[doc = $doc:literal])+
+            $key:ident: $value:ty $(= $default:literal)?,
+        )+}
+    )+) => {
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Debug, Clone)]
+            pub struct $type {$(
+                $(#[doc = $doc])+
+                pub $key: $value,
+            )+}
+        )+
+
+        /// The whole configuration, checked.
+        #[derive(Debug, Clone)]
+        pub struct Config {
+            $(pub $section: $type,)+
+        }
+
+        impl Config {
+            /// Every setting, in the order of the documentation.
+            pub const SETTINGS: &'static [Setting] = &[$($(
+                Setting {
+                    section: stringify!($section),
+                    key: stringify!($key),
+                    default: settings!(@default $($default)?),
+                    doc: concat!($($doc),+),
+                    kind: <$value as FromSetting>::KIND,
+                },
+            )+)+];
+
+            /// Every bad, missing or unknown setting, by name.
+            pub fn read(source: &Source) -> Result<Self, BadConfig> {
+                let mut problems: Vec<String> = source.unknown().collect();
+                $($(
+                    let value = source.read::<$value>(stringify!($section), stringify!($key));
+                    problems.extend(value.err());
+                )+)+
+                if !problems.is_empty() {
+                    return Err(BadConfig(problems));
+                }
+                let config = Self {$(
+                    $section: $type {$(
+                        $key: source
+                            .read(stringify!($section), stringify!($key))
+                            .expect("read without a problem a moment ago"),
+                    )+},
+                )+};
+                config.fits_together()
+            }
+        }
+    };
+    (@default) => { None };
+    (@default $default:literal) => { Some($default) };
+}
+
+settings! {
+    /// What kind of installation this is.
+    general: General {
+        /// `development` allows demo data and fixed passwords; `production` refuses them.
+        mode: Mode = "production",
+        /// Where people reach the API, for links in mails.
+        public_url: Url = "http://127.0.0.1:8080",
+    }
+
+    /// The HTTP server.
+    http: Http {
+        /// Address and port the API listens on.
+        listen: SocketAddr = "127.0.0.1:8080",
+        /// Address and port the worker answers health and metrics on.
+        worker_listen: SocketAddr = "127.0.0.1:8081",
+        /// Largest request body in bytes; uploads have their own limit.
+        body_limit: usize = "1048576",
+        /// Web origins whose pages may call the API, separated by commas; `*` for all, empty for none.
+        cors_origins: List = "",
+        /// Take the caller's address from `X-Forwarded-For`. Only behind a proxy that sets it.
+        trust_forwarded: bool = "false",
+        /// How long a stopping API still takes requests while it says that it is not ready, so that a load balancer turns away first.
+        notice: Span = "0s",
+        /// How long a stopping process may finish what it has begun, after the notice.
+        drain: Span = "20s",
+        /// Bearer token that `/metrics` asks for; empty answers this machine only.
+        metrics_token: Option<SecretString> = "",
+    }
+
+    /// Postgres, where everything lives that must not be lost.
+    database: Database {
+        /// Connection string, `postgres://user:password@host/name`.
+        url: SecretString,
+        /// Most connections one process keeps; the job engine has 6 more of its own.
+        max_connections: u32 = "20",
+        /// How long to wait for a free connection before answering UNAVAILABLE.
+        acquire_timeout: Span = "3s",
+        /// How long a statement may wait for a lock.
+        lock_timeout: Span = "5s",
+        /// How long a statement may run.
+        statement_timeout: Span = "30s",
+    }
+
+    /// Redis, where places are held and limits counted.
+    redis: Redis {
+        /// Connection string, `redis://host:6379`.
+        url: SecretString,
+        /// What every key and channel begins with, so that installations can share a server.
+        prefix: String = "holdfast",
+    }
+
+    /// How many requests a caller may make.
+    limits: Limits {
+        /// Requests a minute from one address without an account; 0 for no limit.
+        anonymous_per_minute: u32 = "600",
+        /// Requests a minute of one account or key; 0 for no limit.
+        account_per_minute: u32 = "3000",
+        /// Requests a minute from one address to sign in, to register or to have a link mailed; 0 for no limit.
+        sign_in_per_minute: u32 = "30",
+    }
+
+    /// Signing in.
+    auth: Auth {
+        /// Keys that sign access tokens, `name:secret` separated by commas, each secret of at least 32 characters. The first signs, all verify: put a new one in front, and take the old one away when its tokens have expired. Must be given in production.
+        token_keys: TokenKeys = "",
+        /// Who issues the access tokens; stands in each as `iss`.
+        token_issuer: String = "holdfast",
+        /// Who the access tokens are for; stands in each as `aud`.
+        token_audience: String = "holdfast",
+        /// How long an access token is good for.
+        access_ttl: Span = "1h",
+        /// A session that is not refreshed for this long is over.
+        session_idle: Span = "14d",
+        /// A session is over after this long, however busy it is.
+        session_longest: Span = "90d",
+        /// Two refreshes with one token within this time are a client that asked twice, not a thief.
+        refresh_grace: Span = "10s",
+        /// How long a link to set a new password works.
+        reset_link: Span = "1h",
+        /// How long a link to confirm a mail address works.
+        verify_link: Span = "3d",
+        /// Failed logins to one account before it answers more slowly.
+        failures_per_account: u32 = "5",
+        /// Failed logins from one address before it is answered more slowly.
+        failures_per_address: u32 = "50",
+        /// The longest pause after failed logins. Each failure doubles the pause, from a second on.
+        longest_pause: Span = "5m",
+        /// When a wrong password is answered, counted from when it began to be compared; whoever takes longer is answered at the next multiple. Longer than comparing with any hash that is kept takes, those of an import included, so that the time tells nothing.
+        refusals_take: Span = "500ms",
+        /// Memory that hashing one password takes, in KiB.
+        hash_memory_kib: u32 = "19456",
+        /// How often hashing goes through that memory.
+        hash_rounds: u32 = "2",
+        /// Passwords hashed at a time by one process: half of its cores leaves the rest for everything else.
+        hashes_at_once: usize = "1",
+        /// Passwords that may wait to be hashed before more are answered UNAVAILABLE.
+        hashes_waiting: usize = "256",
+    }
+
+    /// The job engine.
+    jobs: Jobs {
+        /// Jobs of one queue that a worker runs at the same time.
+        concurrency: usize = "64",
+        /// How often a worker looks for due jobs without being woken.
+        poll: Span = "250ms",
+        /// How often a worker says that it is alive; after five missed times its jobs go to another.
+        heartbeat: Span = "1s",
+        /// How long finished jobs are kept.
+        keep: Span = "7d",
+    }
+
+    /// Outgoing mail.
+    mail: Mail {
+        /// `smtp://user:password@host:587` (STARTTLS), `smtps://…` (TLS), `smtp://host:25?tls=none` (plain); empty writes .eml files instead.
+        smtp_url: Option<SecretString> = "",
+        /// Where .eml files go when there is no SMTP server.
+        folder: PathBuf = ".holdfast/mail",
+        /// Sender of every mail.
+        from: Mailbox = "Holdfast <tickets@localhost.localdomain>",
+        /// A mail that could not be sent for this long is given up.
+        give_up: Span = "1d",
+    }
+
+    /// What the operator sees.
+    telemetry: Telemetry {
+        /// Filter of the log, `info` or `info,shared=debug`.
+        log: String = "info",
+        /// `pretty` for people, `json` for machines.
+        format: LogFormat = "pretty",
+        /// OpenTelemetry collector (gRPC), `http://host:4317`; empty exports nothing.
+        otlp_endpoint: Option<Url> = "",
+    }
+}

@@ -1,0 +1,147 @@
+use std::time::Duration;
+
+use super::*;
+
+/// The defaults, for development.
+pub(crate) fn development() -> Config {
+    Config::read(&source(&[], "")).expect("valid")
+}
+
+fn source(env: &[(&str, &str)], file: &str) -> Source {
+    let required = [
+        ("DATABASE_URL", "postgres://x"),
+        ("REDIS_URL", "redis://x"),
+        ("HOLDFAST_GENERAL_MODE", "development"),
+    ];
+    let env = required.iter().chain(env);
+    Source {
+        env: env
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect(),
+        file: file.parse().expect("TOML"),
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
+    let file = "[limits]\nanonymous_per_minute = 7\naccount_per_minute = 8\n[http]\ncors_origins = [\"https://a\", \"https://b\"]";
+    let config = Config::read(&source(
+        &[("HOLDFAST_LIMITS_ACCOUNT_PER_MINUTE", "9")],
+        file,
+    ))
+    .expect("valid");
+    assert_eq!(
+        (
+            config.limits.anonymous_per_minute,
+            config.limits.account_per_minute
+        ),
+        (7, 9)
+    );
+    assert_eq!(config.http.cors_origins.0, ["https://a", "https://b"]);
+    assert_eq!(config.jobs.poll.0, Duration::from_millis(250));
+}
+
+#[test]
+fn every_bad_value_is_named_at_once_and_no_value_is_repeated() {
+    let bad = source(
+        &[
+            ("HOLDFAST_HTTP_LISTEN", "hunter2"),
+            ("HOLDFAST_HTTP_LISTN", "x"),
+            ("DATABASE_URL", ""),
+        ],
+        "[mail]\ncolour = 1\n[jobs]\npoll = \"soon\"",
+    );
+    let message = Config::read(&bad).expect_err("invalid").to_string();
+    for name in [
+        "HOLDFAST_HTTP_LISTEN ",
+        "HOLDFAST_HTTP_LISTN",
+        "DATABASE_URL",
+        "[mail] colour",
+        "HOLDFAST_JOBS_POLL",
+    ] {
+        assert!(message.contains(name), "{name} is not named in: {message}");
+    }
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn what_cannot_be_meant_is_named() {
+    let bad = source(
+        &[
+            ("HOLDFAST_JOBS_CONCURRENCY", "0"),
+            ("HOLDFAST_JOBS_POLL", "0s"),
+            ("HOLDFAST_MAIL_GIVE_UP", "99999999d"),
+            ("DATABASE_URL", "mysql://hunter2"),
+            ("REDIS_URL", "hunter2"),
+            ("HOLDFAST_PORT", "tcp://10.0.0.1:80"),
+        ],
+        "",
+    );
+    let message = Config::read(&bad).expect_err("invalid").to_string();
+    for name in [
+        "JOBS_CONCURRENCY",
+        "JOBS_POLL",
+        "MAIL_GIVE_UP",
+        "DATABASE_URL",
+        "REDIS_URL",
+    ] {
+        assert!(message.contains(name), "{name} is not named in: {message}");
+    }
+    assert!(
+        !message.contains("hunter2") && !message.contains("HOLDFAST_PORT"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_missing_setting_is_named_with_its_meaning() {
+    let message = Config::read(&Source::default())
+        .expect_err("invalid")
+        .to_string();
+    assert!(
+        message.contains("DATABASE_URL ([database] url) is missing: Connection string"),
+        "{message}"
+    );
+}
+
+#[test]
+fn production_needs_a_key_that_signs_tokens() {
+    let production = ("HOLDFAST_GENERAL_MODE", "production");
+    let read = |keys: &str| {
+        Config::read(&source(
+            &[production, ("HOLDFAST_AUTH_TOKEN_KEYS", keys)],
+            "",
+        ))
+    };
+    let long = "0123456789abcdef0123456789abcdef";
+    let twice = format!("a:{long},a:{long}");
+    for bad in ["", "2026a:short", long, &twice] {
+        let message = read(bad).expect_err("invalid").to_string();
+        assert!(message.contains("HOLDFAST_AUTH_TOKEN_KEYS"), "{message}");
+        assert!(!message.contains(long), "{message}");
+    }
+    let config = read(&format!("new:{long}, old:{long}")).expect("valid");
+    let names: Vec<_> = config
+        .auth
+        .token_keys
+        .0
+        .iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["new", "old"]);
+    assert!(!format!("{config:?}").contains(long));
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let config = Config::read(&source(
+        &[("HOLDFAST_MAIL_SMTP_URL", "smtp://u:hunter2@h")],
+        "",
+    ))
+    .expect("valid");
+    let printed = format!("{config:?}");
+    assert!(
+        !printed.contains("hunter2") && !printed.contains("postgres://x"),
+        "{printed}"
+    );
+}
