@@ -64,5 +64,6 @@ fn mailed_token(world: &World, name: &str, kind: &str) -> String {
         let (_, rest) = text.split_once(&format!("/{kind}?token="))?;
         rest.split_whitespace().next()
     });
-    tokens.next_back().expect("a mail with a link").to_owned()
+    // The newest come first.
+    tokens.next().expect("a mail with a link").to_owned()
 }

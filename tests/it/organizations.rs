@@ -88,7 +88,8 @@ fn mailed_token(world: &World, email: &str) -> String {
         let (_, rest) = message.text.as_ref()?.split_once("?token=")?;
         rest.split_whitespace().next()
     });
-    let last = tokens.next_back();
+    // The newest come first.
+    let last = tokens.next();
     last.expect("a mail with a link").to_owned()
 }
 

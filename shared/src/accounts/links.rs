@@ -158,7 +158,7 @@ pub async fn whose_reset(
     token: &SecretString,
     now: chrono::DateTime<chrono::Utc>,
 ) -> Result<User> {
-    let link = store::lock_link(db, &hash(token.expose_secret()), Purpose::Reset, now).await?;
+    let link = store::link(db, &hash(token.expose_secret()), Purpose::Reset, now).await?;
     let link = link.ok_or(AccountError::LinkNotFound)?;
     let user = store::get(db, link.user_id).await?;
     // A link proves the address it was mailed to, and none that the account has moved to since.
@@ -184,11 +184,10 @@ pub async fn reset_password(
     password_hash: &str,
 ) -> Result<UserId> {
     let now = tx.now();
-    let id = whose_reset(tx, token, now).await?.id;
-    let user = store::lock(tx, id).await?;
-    let mut user = user
-        .filter(|user| user.is_active)
-        .ok_or(AccountError::LinkNotFound)?;
+    let found = whose_reset(tx, token, now).await?;
+    store::lock(tx, found.id).await?;
+    // Now that nobody else uses or ends a link of this account: does it still work?
+    let mut user = whose_reset(tx, token, now).await?;
     tx.authenticated(user.id);
     store::set_password(tx, user.id, password_hash).await?;
     // Whoever asked for another address before may be who the password is changed against.
@@ -208,9 +207,13 @@ pub async fn reset_password(
 /// Confirms an address by the link that was mailed there; moves the account to it where that was asked.
 pub async fn verify_email(tx: &mut Tx, token: &SecretString) -> Result<()> {
     let now = tx.now();
-    let link = store::lock_link(tx, &hash(token.expose_secret()), Purpose::Verify, now).await?;
+    let hash = hash(token.expose_secret());
+    let found = store::link(tx, &hash, Purpose::Verify, now).await?;
+    let found = found.ok_or(AccountError::LinkNotFound)?;
+    let user = store::lock(tx, found.user_id).await?;
+    // Now that nobody else uses or ends a link of this account: does it still work?
+    let link = store::link(tx, &hash, Purpose::Verify, now).await?;
     let link = link.ok_or(AccountError::LinkNotFound)?;
-    let user = store::lock(tx, link.user_id).await?;
     let mut user = user
         .filter(|user| user.is_active)
         .ok_or(AccountError::LinkNotFound)?;

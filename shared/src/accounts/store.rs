@@ -409,8 +409,8 @@ pub(super) struct Link {
     pub email: String,
 }
 
-/// A link that works, kept so until the end of the transaction.
-pub(super) async fn lock_link(
+/// A link that works. Whoever has locked the account keeps it so until the end of the transaction.
+pub(super) async fn link(
     db: &mut PgConnection,
     hash: &[u8],
     purpose: Purpose,
@@ -419,8 +419,7 @@ pub(super) async fn lock_link(
     let link = sqlx::query_as!(
         Link,
         "select user_id, email from account_links
-         where hash = $1 and purpose = $2 and used_at is null and expires_at > $3
-         for update",
+         where hash = $1 and purpose = $2 and used_at is null and expires_at > $3",
         hash,
         purpose.name(),
         now,

@@ -109,6 +109,33 @@ async fn of_two_who_follow_a_link_at_once_one_sets_the_password() {
 }
 
 #[tokio::test]
+async fn whoever_uses_the_links_of_an_account_at_once_does_not_wait_in_a_circle() {
+    world(async |world| {
+        register(world, "ada").await;
+        let anybody = world.stranger();
+        for round in 0..12 {
+            let mut tokens = Vec::new();
+            for _ in 0..2 {
+                world.pass(TimeDelta::minutes(1));
+                forgot(world, "ada").await;
+                tokens.push(mailed_token(world, "ada", "reset-password"));
+            }
+            let password = format!("another horse {round}");
+            let resets = tokens.iter().map(|token| reset(token, &password));
+            let resets: Vec<Value> = resets.collect();
+            let (one, two) = tokio::join!(
+                anybody.post("/auth/password/reset", &resets[0]),
+                anybody.post("/auth/password/reset", &resets[1])
+            );
+            let mut statuses = [one.status, two.status];
+            statuses.sort_unstable();
+            assert_eq!(statuses, [204, 404]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_link_expires_and_fits_its_own_purpose_only() {
     world(async |world| {
         register(world, "ada").await;
