@@ -81,6 +81,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
     let (notice, drain) = (app.config.http.notice.0, app.config.http.drain.0);
     // Figures count from the first request on.
     let _figures = shared::telemetry::metrics();
+    http::described::prepare();
     let endpoint = endpoint(app, stop.clone());
     let close = async move {
         stop.cancelled().await;

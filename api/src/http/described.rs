@@ -105,6 +105,20 @@ fn bad_parameter(parameter: &Value, given: &[(String, String)]) -> Option<(Strin
     Some((name.to_owned(), message))
 }
 
+/// Compiles the schema of every body, so that no request has to: it takes long enough for the first ones to keep everybody
+/// waiting.
+pub(crate) fn prepare() {
+    let paths = document()["paths"].as_object().into_iter().flatten();
+    let operations = paths.flat_map(|(_, item)| METHODS.iter().filter_map(|it| item.get(*it)));
+    for operation in operations {
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        let name = schema.as_str().and_then(|it| it.rsplit('/').next());
+        if let Some(name) = name {
+            compiled(name, || json_schema(name));
+        }
+    }
+}
+
 /// A schema of the document, compiled once. `key` stands for it.
 pub(super) fn compiled(key: &str, schema: impl FnOnce() -> Value) -> Arc<Validator> {
     static COMPILED: LazyLock<RwLock<HashMap<String, Arc<Validator>>>> =
@@ -143,9 +157,11 @@ pub fn json_schema(name: &str) -> Value {
 }
 
 fn rooted(schema: Value) -> Value {
+    static COMPONENTS: LazyLock<Value> = LazyLock::new(|| {
+        translated(json!({"schemas": document()["components"]["schemas"].clone()}))
+    });
     let mut root = translated(schema);
-    root["components"] =
-        translated(json!({"schemas": document()["components"]["schemas"].clone()}));
+    root["components"] = COMPONENTS.clone();
     root
 }
 

@@ -79,6 +79,7 @@ const MOST_ROUNDS: u32 = 2_000_000;
 /// Hashes passwords. One for the whole process.
 pub struct Passwords {
     argon: Argon2<'static>,
+    at_once: usize,
     /// Hashes at a time.
     slots: Semaphore,
     /// Requests about passwords at a time.
@@ -97,15 +98,21 @@ impl Passwords {
             .map_err(|error| anyhow::anyhow!("[auth] hash_memory_kib and hash_rounds: {error}"))?;
         let random = |bytes| STANDARD_NO_PAD.encode(&ids::random_bytes()[..bytes]);
         let (salt, output) = (random(16), random(32));
-        let at_once = config.hashes_at_once.max(1);
+        let at_once = at_once(config.hashes_at_once);
         Ok(Self {
             argon: params.into(),
+            at_once,
             slots: Semaphore::new(at_once),
             turns: Semaphore::new(at_once + AROUND),
             places: Semaphore::new(at_once + AROUND + config.hashes_waiting),
             nobodys: format!("$argon2id$v=19$m={memory},t={rounds},p=1${salt}${output}"),
             comparisons: AtomicU64::new(0),
         })
+    }
+
+    /// How many passwords are hashed at a time.
+    pub fn at_once(&self) -> usize {
+        self.at_once
     }
 
     /// Waits for one's turn, before anything else is done about a password. Fails at once when too many wait.
@@ -225,6 +232,16 @@ impl Passwords {
     }
 }
 
+/// As many as are asked for, else half of the cores that this process may use.
+fn at_once(asked: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if asked > 0 {
+        asked
+    } else {
+        (cores() / 2).max(1)
+    }
+}
+
 /// What is kept, if it can be compared with at a bearable price.
 fn readable(kept: &str) -> Option<PasswordHash> {
     let kept = PasswordHash::new(kept).ok()?;
@@ -340,6 +357,13 @@ mod tests {
                 .await;
             assert!(!wrong.expect("a verdict").right);
         }
+    }
+
+    #[test]
+    fn hashing_leaves_half_of_the_cores_to_everything_else() {
+        let cores = std::thread::available_parallelism().expect("a number");
+        assert_eq!(at_once(3), 3);
+        assert!(at_once(0) >= 1 && at_once(0) <= usize::from(cores).div_ceil(2));
     }
 
     #[tokio::test]

@@ -212,8 +212,8 @@ settings! {
         hash_memory_kib: u32 = "19456",
         /// How often hashing goes through that memory.
         hash_rounds: u32 = "2",
-        /// Passwords hashed at a time by one process: half of its cores leaves the rest for everything else.
-        hashes_at_once: usize = "1",
+        /// Passwords hashed at a time by one process; 0 for half of its cores, at least one, which leaves the rest for everything else.
+        hashes_at_once: usize = "0",
         /// Passwords that may wait to be hashed before more are answered UNAVAILABLE.
         hashes_waiting: usize = "256",
     }

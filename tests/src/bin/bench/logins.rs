@@ -69,7 +69,7 @@ pub async fn measure(database: &str, redis: &str, prefix: &str) -> anyhow::Resul
     let logins_per_second = LOGINS as f64 / storm_seconds;
     Ok(Report {
         logins: LOGINS,
-        hashes_at_once: app.config.auth.hashes_at_once,
+        hashes_at_once: app.passwords.at_once(),
         storm_seconds,
         logins_per_second,
         calm,
