@@ -153,14 +153,3 @@ create index venues_by_capacity on venues (capacity, id) where deleted_at is nul
 create index venues_by_age on venues (created_at, id) where deleted_at is null and active;
 create index venues_by_organization on venues (organization_id, lower(name), id) where deleted_at is null;
 create index venues_search on venues using gin (lower(name) gin_trgm_ops) where deleted_at is null;
-
--- The least of an event: what a venue must know of those that need it.
-create table events (
-    id uuid primary key,
-    organization_id uuid not null references organizations,
-    venue_id uuid references venues,
-    title text not null,
-    ends_at timestamptz not null
-);
-
-create index events_by_venue on events (venue_id, ends_at);

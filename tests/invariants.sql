@@ -77,3 +77,42 @@ union all
 select 'nobody has a role of another organization', members.user_id::text
 from members join roles on roles.id = members.role_id
 where roles.organization_id is distinct from members.organization_id and roles.organization_id is not null
+
+union all
+select 'an event has one line that tells of its making', events.id::text
+from events
+where (select count(*) from activities a where a.subject_id = events.id and a.kind = 'event.created') <> 1
+
+union all
+select 'an event has as many lines of change as it has versions', events.id::text
+from events
+where (select count(*) from activities a
+       where a.subject_id = events.id and a.kind in ('event.changed', 'event.status_changed')) <> version - 1
+
+union all
+select 'an event has a session', events.id::text
+from events
+where not exists (select from event_sessions s where s.event_id = events.id)
+
+union all
+select 'an event begins with its first session and ends with its last', e.id::text
+from events e
+where (select min(s.starts_at) <> e.starts_at or max(s.ends_at) <> e.ends_at
+       from event_sessions s where s.event_id = e.id)
+
+union all
+select 'a session has its pool', s.id::text
+from event_sessions s
+where not exists (select from pools p where p.id = s.id and p.event_id = s.event_id and p.kind = 'session')
+
+union all
+select 'a pool counts the places of something', p.id::text
+from pools p
+where not (p.kind = 'event' and p.id = p.event_id
+           or p.kind = 'session' and exists (select from event_sessions s where s.id = p.id)
+           or p.kind = 'ticket_type' and exists (select from ticket_types t where t.id = p.id))
+
+union all
+select 'a session''s code was given', s.id::text
+from event_sessions s join events e on e.id = s.event_id
+where s.number >= e.next_session

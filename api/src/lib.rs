@@ -6,6 +6,7 @@
 mod admin_users;
 mod api_keys;
 mod auth;
+mod events;
 pub mod http;
 mod internal;
 mod invitations;
@@ -51,6 +52,7 @@ type Api = (
     roles::Roles,
     api_keys::ApiKeys,
     venues::Venues,
+    events::Events,
 );
 
 pub(crate) fn service() -> OpenApiService<Api, ()> {
@@ -64,6 +66,7 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
         roles::Roles,
         api_keys::ApiKeys,
         venues::Venues,
+        events::Events,
     );
     OpenApiService::new(api, "Holdfast", env!("CARGO_PKG_VERSION"))
 }

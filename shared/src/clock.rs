@@ -9,7 +9,9 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use poem_openapi::registry::MetaSchemaRef;
-use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
+use poem_openapi::types::{
+    ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -88,6 +90,13 @@ impl Type for Time {
 impl ParseFromJSON for Time {
     fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
         let time = DateTime::<Utc>::parse_from_json(value);
+        time.map(Self).map_err(ParseError::propagate)
+    }
+}
+
+impl ParseFromParameter for Time {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        let time = DateTime::<Utc>::parse_from_parameter(value);
         time.map(Self).map_err(ParseError::propagate)
     }
 }

@@ -82,6 +82,9 @@ codes! {
     ApiKeyNotFound "API_KEY_NOT_FOUND" NotFound: "The organization has no such key.";
     InvitationNotFound "INVITATION_NOT_FOUND" NotFound: "There is no such invitation, or it was accepted, replaced or withdrawn.";
     VenueNotFound "VENUE_NOT_FOUND" NotFound: "There is no such venue.";
+    EventNotFound "EVENT_NOT_FOUND" NotFound: "There is no such event, or it is not for the caller to see.";
+    SessionNotFound "SESSION_NOT_FOUND" NotFound: "The event has no session of this code.";
+    TicketTypeNotFound "TICKET_TYPE_NOT_FOUND" NotFound: "The event has no such ticket type.";
     ConcurrentUpdate "CONCURRENT_UPDATE" Conflict: "Somebody else changed it meanwhile; `details.current_version` is the version now.";
     AlreadyRefreshed "ALREADY_REFRESHED" Conflict: "Another request has used this refresh token a moment ago; go on with what that one was answered.";
     EmailTaken "EMAIL_TAKEN" Conflict: "There is an account with this address already.";
@@ -92,6 +95,12 @@ codes! {
     RoleNameTaken "ROLE_NAME_TAKEN" Conflict: "The organization has a role of this name.";
     SlugTaken "SLUG_TAKEN" Conflict: "Another organization has this slug.";
     VenueInUse "VENUE_IN_USE" Conflict: "Events that are not over still need the venue.";
+    EventNotModifiable "EVENT_NOT_MODIFIABLE" Conflict: "The event has begun, is over or is cancelled; only its description can still change.";
+    EventNotReady "EVENT_NOT_READY" Conflict: "An event goes on sale with a session to come and a ticket type; `details.missing` says what it lacks.";
+    EventHasRegistrations "EVENT_HAS_REGISTRATIONS" Conflict: "Places of the event are sold; cancel it instead.";
+    StatusNotReachable "STATUS_NOT_REACHABLE" Conflict: "No way leads from the status of the event to that one; `details.reachable` lists those that can be reached.";
+    SessionInUse "SESSION_IN_USE" Conflict: "A ticket type includes the session, or places of it are sold, or it is the only one.";
+    CapacityBelowSold "CAPACITY_BELOW_SOLD" Conflict: "More places are sold than would be left; `details.sold` says how many.";
     IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Conflict: "The first request with this key is still running.";
     InvitationExpired "INVITATION_EXPIRED" Gone: "The invitation was not accepted in time; ask for another.";
     MethodNotAllowed "METHOD_NOT_ALLOWED" WrongMethod: "The path knows other methods; `Allow` lists them.";

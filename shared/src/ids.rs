@@ -70,6 +70,12 @@ ids! {
     ActivityId,
     /// A key that lets a service act for an organization.
     ApiKeyId,
+    /// Something that takes place.
+    EventId,
+    /// A dated part of an event.
+    SessionId,
+    /// Something on sale.
+    TicketTypeId,
     /// An invitation to join an organization.
     InvitationId,
     /// Where somebody is signed in.

@@ -9,7 +9,7 @@
 //!
 //! The business itself: [`accounts`] (people, and where they are signed in), [`organizations`] (who sells, and who
 //! belongs to them), [`roles`] and [`api_keys`] (what people and services may do there), [`venues`] (where it takes
-//! place), [`seed`] (a small world to look at). Work for later is described in [`jobs`] and done by the `worker` crate.
+//! place), [`events`] (what takes place, and what is on sale of it), [`seed`] (a small world to look at). Work for later is described in [`jobs`] and done by the `worker` crate.
 
 pub mod access;
 pub mod accounts;
@@ -19,6 +19,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod events;
 pub mod idempotency;
 pub mod ids;
 pub mod jobs;

@@ -392,7 +392,8 @@ async fn update(db: &mut PgConnection, venue: &Venue) -> Result<()> {
 async fn events_to_come(tx: &mut Tx, id: VenueId) -> Result<i64> {
     let now = tx.now();
     let events = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from events where venue_id = $1 and ends_at > $2"#,
+        r#"select count(*) as "count!" from events
+           where venue_id = $1 and ends_at > $2 and status <> 'cancelled'"#,
         id as _,
         now,
     );

@@ -4,7 +4,7 @@ use api::http::document::document;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::{access, accounts};
-use tests::{Client, Organizer, World, harbour_hall, world};
+use tests::{Client, Organizer, World, harbour_hall, workshop, world};
 
 /// Who tries, one letter each, in the order of the table.
 const CALLERS: &str = "s: a stranger
@@ -18,17 +18,25 @@ const CALLERS: &str = "s: a stranger
 /// Who is let in: everybody whose letter stands there.
 const EXPECTED: &[(&str, &str)] = &[
     ("accept_invitation", ".amdtgorP.."),
+    ("add_session", ".....go.Pk."),
+    ("add_ticket_type", ".....go.Pk."),
+    ("change_event", ".....go.Pk."),
+    ("change_event_status", ".....go.Pk."),
     ("change_me", ".amdtgorP.."),
     ("change_member", "......o.P.."),
     ("change_organization", "......o.P.."),
     ("change_role", "......o.P.."),
+    ("change_session", ".....go.Pk."),
     ("change_user", "........P.."),
     ("change_venue", ".....go.Pk."),
+    ("create_event", ".....gorPk."),
     ("create_organization", ".amdtgorP.."),
     ("create_role", "......o.P.."),
     ("create_venue", ".....gorPk."),
     ("deactivate_user", "........P.."),
+    ("delete_event", ".....go.Pk."),
     ("delete_role", "......o.P.."),
+    ("delete_session", ".....go.Pk."),
     ("delete_venue", ".....go.Pk."),
     ("end_login_session", ".amdtgorP.."),
     ("end_other_login_sessions", ".amdtgorP.."),
@@ -37,16 +45,22 @@ const EXPECTED: &[(&str, &str)] = &[
     ("healthz", "samdtgorPki"),
     ("invite_member", "......o.P.."),
     ("list_api_keys", "......o.P.."),
+    ("list_events", "samdtgorPki"),
+    ("list_featured_events", "samdtgorPki"),
     ("list_login_sessions", ".amdtgorP.."),
     ("list_members", ".....go.Pk."),
+    ("list_my_events", ".....gorPk."),
     ("list_organizations", ".amdtgorP.."),
     ("list_roles", "......o.P.."),
+    ("list_sessions", "samdtgorPki"),
+    ("list_ticket_types", "samdtgorPki"),
     ("list_users", "........P.."),
     ("list_venues", "samdtgorPki"),
     ("login", "samdtgorPki"),
     ("login_organizer", "samdtgorPki"),
     ("logout", ".amdtgorP.."),
     ("make_api_key", "......o.P.."),
+    ("read_event", "samdtgorPki"),
     ("read_me", ".amdtgorP.."),
     ("read_organization", ".....go.Pk."),
     ("read_user", "........P.."),
@@ -150,7 +164,11 @@ async fn attempt(
         .post("/venues", &harbour_hall())
         .await
         .expect(201);
-    let mut path = path.replace("{venue_id}", venue["id"].as_str().expect("an id"));
+    let event = published(&ours.organizer).await;
+    let mut path = path
+        .replace("{venue_id}", venue["id"].as_str().expect("an id"))
+        .replace("{event_id}", &event)
+        .replace("{code}", "S1");
     for (name, value) in [
         ("{user_id}", ours.id.to_string()),
         ("{session_id}", ours.id.to_string()),
@@ -177,11 +195,37 @@ async fn attempt(
     }
 }
 
+/// The id of an event that everybody may see.
+async fn published(organizer: &Client) -> String {
+    let event = organizer.post("/events", &workshop()).await.expect(201);
+    let id = event["id"].as_str().expect("an id").to_owned();
+    let ticket = json!({"name": "Standard", "price": 4500, "included_sessions": ["S1"]});
+    let types = format!("/events/{id}/ticket-types");
+    organizer.post(&types, &ticket).await.expect(201);
+    let publish = json!({"status": "published", "version": 1});
+    let status = format!("/events/{id}/status");
+    organizer.put(&status, &publish).await.expect(200);
+    id
+}
+
 /// What gets past the checks of the body, where the answer depends on more than who is asking.
 fn body(operation: &Value) -> String {
     let body = match operation["operationId"].as_str() {
         Some("create_venue") => harbour_hall(),
         Some("change_venue") => json!({"capacity": 7, "version": 1}),
+        Some("create_event") => workshop(),
+        Some("change_event") => json!({"category": "Talks", "version": 2}),
+        Some("change_event_status") => {
+            json!({"status": "on_hold", "reason": "Storm", "version": 2})
+        }
+        Some("add_session") => json!({
+            "name": "Second", "capacity": 5,
+            "starts_at": "2026-02-11T18:00:00Z", "ends_at": "2026-02-11T20:00:00Z",
+        }),
+        Some("change_session") => json!({"name": "First", "version": 1}),
+        Some("add_ticket_type") => {
+            json!({"name": "Late", "price": 1, "included_sessions": ["S1"]})
+        }
         _ => json!({}),
     };
     body.to_string()

@@ -4,6 +4,7 @@ mod accounts;
 mod activity;
 mod authorisation;
 mod document;
+mod events;
 mod http;
 mod idempotency;
 mod mail;

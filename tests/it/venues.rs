@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use tests::{Client, harbour_hall, world};
+use tests::{Client, harbour_hall, workshop, world};
 
 async fn create(client: &Client, name: &str, city: &str, capacity: i32) -> Value {
     let mut venue = harbour_hall();
@@ -153,22 +153,27 @@ async fn a_venue_with_events_to_come_stays() {
     world(async |world| {
         let lighthouse = world.organizer("lighthouse").await;
         let venue = create(&lighthouse.organizer, "The Loft", "Porto", 80).await;
-        let id: uuid::Uuid = venue["id"].as_str().expect("an id").parse().expect("an id");
-        let now = world.app.clock.now();
-        sqlx::query(
-            "insert into events (id, organization_id, venue_id, title, ends_at) values ($1, $2, $1, 'Gala', $3)",
-        )
-        .bind(id)
-        .bind(lighthouse.id.0)
-        .bind(now + TimeDelta::hours(3))
-        .execute(world.app.pool())
-        .await
-        .expect("an event");
+        let mut gala = workshop();
+        gala["venue_id"] = venue["id"].clone();
+        lighthouse
+            .organizer
+            .post("/events", &gala)
+            .await
+            .expect(201);
+        gala["title"] = json!("Called off");
+        let off = lighthouse
+            .organizer
+            .post("/events", &gala)
+            .await
+            .expect(201);
+        let status = format!("/events/{}/status", off["id"].as_str().expect("an id"));
+        let cancel = json!({"status": "cancelled", "reason": "Storm", "version": 1});
+        lighthouse.organizer.put(&status, &cancel).await.expect(200);
 
         let refused = lighthouse.organizer.delete(&at(&venue)).await;
         assert_eq!(refused.refused(409, "VENUE_IN_USE"), json!({"events": 1}));
 
-        world.pass(TimeDelta::hours(4));
+        world.pass(TimeDelta::days(27));
         lighthouse.organizer.delete(&at(&venue)).await.expect(204);
     })
     .await;

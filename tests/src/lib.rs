@@ -342,6 +342,15 @@ pub fn start_of_time() -> DateTime<Utc> {
         .expect("a time")
 }
 
+/// An event as a client describes it: one session, two hours long, in less than a month.
+#[must_use]
+pub fn workshop() -> Value {
+    json!({
+        "title": "Rope Basics", "event_type": "class", "category": "Workshops",
+        "starts_at": "2026-02-10T18:00:00Z", "ends_at": "2026-02-10T20:00:00Z", "capacity": 20,
+    })
+}
+
 /// A venue as a client describes it.
 #[must_use]
 pub fn harbour_hall() -> Value {

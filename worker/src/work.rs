@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::access::{Actor, Scope};
 use shared::accounts::jobs::ForgetSessions;
 use shared::activity::{self, Seal, Verdict, Verify};
+use shared::events::{self, Advance};
 use shared::idempotency::{self, Forget};
 use shared::mail::Outbox;
 use shared::organizations::invitations::{self, ForgetInvitations};
@@ -54,11 +55,18 @@ pub fn registry() -> Registry<Hands> {
         .on(accounts::mail_reset_link)
         .on(accounts::forget_sessions)
         .on(forget_invitations)
+        .on(advance_events)
 }
 
 fn recurring() -> Vec<Recurring> {
     let minutes = Duration::from_mins;
     vec![
+        Recurring::new(
+            "events.advance",
+            minutes(1),
+            CatchUp::Latest,
+            |_| Advance {},
+        ),
         Recurring::new(
             "activity.seal",
             Duration::from_secs(10),
@@ -113,6 +121,15 @@ pub(crate) const BATCH: u16 = 1_000;
 async fn seal(context: JobContext<Hands>, _: Seal) -> JobResult {
     while context
         .change(async |tx| activity::seal(tx, BATCH.into()).await)
+        .await?
+        > 0
+    {}
+    Ok(())
+}
+
+async fn advance_events(context: JobContext<Hands>, _: Advance) -> JobResult {
+    while context
+        .change(async |tx| events::advance(tx, BATCH.into()).await)
         .await?
         > 0
     {}

@@ -21,6 +21,8 @@ pub const ALIASES: &[(&str, &str, &str)] = &[
     ("POST", "/admin/venues", "/venues"),
     ("PUT", "/admin/venues/{venue_id}", "/venues/{venue_id}"),
     ("DELETE", "/admin/venues/{venue_id}", "/venues/{venue_id}"),
+    ("POST", "/admin/events", "/events"),
+    ("PUT", "/admin/events/{event_id}", "/events/{event_id}"),
 ];
 
 pub async fn rewrite<E: Endpoint>(next: Arc<E>, mut request: Request) -> poem::Result<Response>

@@ -33,7 +33,7 @@ use shared::accounts::sessions::Device;
 use shared::app::Reader;
 use shared::config::{Config, Mode};
 use shared::error::{Code, Invalid, Kind, Result};
-use shared::ids::OrganizationId;
+use shared::ids::{OrganizationId, UserId};
 use shared::seed::DEMO_KEY;
 use shared::version::{Expected, VersionError};
 use shared::{App, Tx};
@@ -254,6 +254,18 @@ impl<P: Permission> Allowed<P> {
             }
             _ => false,
         }
+    }
+
+    /// Where the caller holds another right, wherever it came in.
+    pub fn reach(&self, right: Right) -> Scope {
+        let held = self.access.caller.scope(right);
+        held.unwrap_or_else(|_| Scope::nothing())
+    }
+
+    /// The person who is calling, if it is one.
+    pub fn user_id(&self) -> Option<UserId> {
+        let person = self.access.caller.person();
+        person.ok().map(|person| person.user_id)
     }
 
     pub fn config(&self) -> &Config {

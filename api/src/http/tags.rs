@@ -15,6 +15,8 @@ pub enum Tag {
     Internal,
     /// Where events take place.
     Venues,
+    /// What takes place, in which sessions, and what is on sale of it.
+    Events,
     /// Whether the server is well.
     Operations,
 }

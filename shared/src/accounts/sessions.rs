@@ -33,6 +33,7 @@ pub struct Device {
 
 /// Where somebody is signed in.
 #[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "LoginSession")]
 pub struct Session {
     pub id: LoginSessionId,
     /// The network address of the login.

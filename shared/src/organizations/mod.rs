@@ -29,6 +29,7 @@ use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{OrganizationId, RoleId, UserId};
 use crate::page::{Page, Paging};
 use crate::patch::Patch;
+use crate::text::slugs_for;
 use crate::tx::Tx;
 use crate::version::Expected;
 
@@ -161,7 +162,7 @@ async fn make(tx: &mut Tx, new: NewOrganization) -> Result<Organization> {
     let id = OrganizationId::fresh(tx.now());
     let slugs = match new.slug {
         Some(slug) => vec![slug],
-        None => slugs_for(&new.name, id),
+        None => slugs_for(&new.name, id.into()),
     };
     let mut organization = Organization {
         id,
@@ -265,31 +266,12 @@ impl OrganizationChange {
     }
 }
 
-fn check_time_zone(name: &str) -> Result<()> {
+pub(crate) fn check_time_zone(name: &str) -> Result<()> {
     if name.parse::<Tz>().is_err() {
         let message = "must be the IANA name of a time zone, like Europe/Berlin";
         return Err(Invalid::field("time_zone", message).into());
     }
     Ok(())
-}
-
-/// What a name becomes in addresses: the plain one, and one that nobody else can have.
-fn slugs_for(name: &str, id: OrganizationId) -> Vec<String> {
-    let words = name
-        .split(|letter: char| !letter.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty());
-    let mut slug = words
-        .map(str::to_ascii_lowercase)
-        .collect::<Vec<_>>()
-        .join("-");
-    slug.truncate(40);
-    let slug = slug.trim_end_matches('-');
-    let id = id.0.simple().to_string();
-    let own = &id[20..];
-    if slug.len() < 2 {
-        return vec![own.to_owned()];
-    }
-    vec![slug.to_owned(), format!("{slug}-{own}")]
 }
 
 pub(crate) fn record(tx: &mut Tx, id: OrganizationId, kind: &'static str, data: Value) {
@@ -303,25 +285,7 @@ pub(crate) fn record(tx: &mut Tx, id: OrganizationId, kind: &'static str, data: 
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
-
     use super::*;
-
-    #[test]
-    fn a_name_makes_a_slug() {
-        let id = OrganizationId::fresh(DateTime::UNIX_EPOCH);
-        for (name, slug) in [
-            ("Lighthouse Events", "lighthouse-events"),
-            ("  Café (Nord) & Co. ", "caf-nord-co"),
-        ] {
-            let slugs = slugs_for(name, id);
-            assert_eq!(slugs[0], slug);
-            assert!(slugs[1].starts_with(&format!("{slug}-")), "{slugs:?}");
-        }
-        assert_eq!(slugs_for("日本", id).len(), 1);
-        let long = slugs_for(&"a b ".repeat(50), id);
-        assert!(long.iter().all(|slug| slug.len() <= 60), "{long:?}");
-    }
 
     #[test]
     fn a_time_zone_has_an_iana_name() {

@@ -1,0 +1,415 @@
+//! Routes of events, their sessions and ticket types.
+
+use poem_openapi::OpenApi;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use shared::access::Right;
+use shared::clock::Time;
+use shared::events::{
+    self, Event, EventChange, EventDetails, EventFilter, EventSort, EventType, NewEvent,
+    NewSession, NewTicketType, Session, SessionChange, StatusChange, TicketType, Viewer,
+};
+use shared::ids::{EventId, OrganizationId, VenueId};
+use shared::page::{All, Page, Paging};
+
+use crate::http::allowed::{Allowed, Permission, Public, permissions};
+use crate::http::answer::{Created, Found, Gone, Once, Reply, Versioned};
+use crate::http::body::Body;
+use crate::http::tags::{Direction, Tag};
+
+permissions! {
+    ReadEvents: "events" "read";
+    CreateEvents: "events" "create";
+    WriteEvents: "events" "write";
+    DeleteEvents: "events" "delete";
+    CreateSessions: "sessions" "create";
+    WriteSessions: "sessions" "write";
+    DeleteSessions: "sessions" "delete";
+    CreateTicketTypes: "ticket_types" "create";
+}
+
+/// Opens what the public does not see.
+const BACKSTAGE: Right = Right {
+    resource: "events",
+    action: "read",
+};
+
+impl Versioned for EventDetails {
+    fn version(&self) -> i64 {
+        self.event.version
+    }
+}
+
+impl Versioned for Session {
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+impl Versioned for TicketType {
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+fn viewer<P: Permission>(caller: &Allowed<P>) -> Viewer {
+    Viewer {
+        backstage: caller.reach(BACKSTAGE),
+        user_id: caller.user_id(),
+    }
+}
+
+pub struct Events;
+
+#[OpenApi(tag = "Tag::Events")]
+impl Events {
+    /// List events
+    ///
+    /// Those that are to come and not cancelled, as far as the caller may see them. `q` finds part of a title, or
+    /// nearly a title.
+    #[oai(path = "/events", method = "get", operation_id = "list_events")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each filter that the document names"
+    )]
+    async fn list(
+        &self,
+        public: Public,
+        q: Query<Option<String>>,
+        /// Another name of `q`.
+        search: Query<Option<String>>,
+        event_type: Query<Option<EventType>>,
+        category: Query<Option<String>>,
+        city: Query<Option<String>>,
+        venue_id: Query<Option<VenueId>>,
+        organization_id: Query<Option<OrganizationId>>,
+        /// Beginning then or later.
+        date_from: Query<Option<Time>>,
+        /// Beginning then or earlier.
+        date_to: Query<Option<Time>>,
+        /// Those that are over as well.
+        show_past: Query<Option<bool>>,
+        featured: Query<Option<bool>>,
+        sort: Query<Option<EventSort>>,
+        order: Query<Option<Direction>>,
+        page: Query<Option<u32>>,
+        limit: Query<Option<u32>>,
+    ) -> Reply<Json<Page<Event>>> {
+        let paging = Paging::new(page.0, limit.0)?;
+        let filter = EventFilter {
+            q: q.0.or(search.0),
+            event_type: event_type.0,
+            category: category.0,
+            city: city.0,
+            venue_id: venue_id.0,
+            organization_id: organization_id.0,
+            date_from: date_from.0.map(|time| time.0),
+            date_to: date_to.0.map(|time| time.0),
+            show_past: show_past.0.unwrap_or_default(),
+            backstage: false,
+            featured: featured.0,
+            sort: sort.0.unwrap_or_default(),
+            descending: order.0 == Some(Direction::Desc),
+        };
+        let mut db = public.read().await?;
+        let (viewer, now) = (viewer(&public), public.now());
+        Ok(Json(
+            events::list::list(&mut db, &viewer, now, &filter, paging).await?,
+        ))
+    }
+
+    /// List the events to put forward
+    #[oai(
+        path = "/events/featured",
+        method = "get",
+        operation_id = "list_featured_events"
+    )]
+    async fn featured(
+        &self,
+        public: Public,
+        page: Query<Option<u32>>,
+        limit: Query<Option<u32>>,
+    ) -> Reply<Json<Page<Event>>> {
+        let paging = Paging::new(page.0, limit.0)?;
+        let filter = EventFilter {
+            featured: Some(true),
+            ..EventFilter::default()
+        };
+        let mut db = public.read().await?;
+        let (viewer, now) = (viewer(&public), public.now());
+        Ok(Json(
+            events::list::list(&mut db, &viewer, now, &filter, paging).await?,
+        ))
+    }
+
+    /// List my events
+    ///
+    /// All of them in the organizations where the caller may read events: drafts, cancelled ones and those that are
+    /// over too.
+    #[oai(
+        path = "/admin/events",
+        method = "get",
+        operation_id = "list_my_events"
+    )]
+    async fn mine(
+        &self,
+        caller: Allowed<ReadEvents>,
+        q: Query<Option<String>>,
+        organization_id: Query<Option<OrganizationId>>,
+        sort: Query<Option<EventSort>>,
+        order: Query<Option<Direction>>,
+        page: Query<Option<u32>>,
+        limit: Query<Option<u32>>,
+    ) -> Reply<Json<Page<Event>>> {
+        let paging = Paging::new(page.0, limit.0)?;
+        let filter = EventFilter {
+            q: q.0,
+            organization_id: organization_id.0,
+            show_past: true,
+            backstage: true,
+            sort: sort.0.unwrap_or_default(),
+            descending: order.0 == Some(Direction::Desc),
+            ..EventFilter::default()
+        };
+        let mut db = caller.read().await?;
+        let (viewer, now) = (viewer(&caller), caller.now());
+        Ok(Json(
+            events::list::list(&mut db, &viewer, now, &filter, paging).await?,
+        ))
+    }
+
+    /// Create an event
+    ///
+    /// It is a draft. Say its sessions, or the beginning, end and capacity of the only one, which becomes S1.
+    #[oai(path = "/events", method = "post", operation_id = "create_event")]
+    async fn create(
+        &self,
+        caller: Allowed<CreateEvents>,
+        new: Body<NewEvent>,
+    ) -> Reply<Once<Created<EventDetails>>> {
+        caller
+            .once(&new, async |tx| {
+                let made = events::create(tx, new.content.clone()).await?;
+                Ok(Created::at(&format!("/events/{}", made.event.id), made))
+            })
+            .await
+    }
+
+    /// Read an event
+    ///
+    /// By its id or its slug, with its sessions and ticket types.
+    ///
+    /// Errors: EVENT_NOT_FOUND
+    #[oai(
+        path = "/events/:event_id",
+        method = "get",
+        operation_id = "read_event"
+    )]
+    async fn read(&self, public: Public, event_id: Path<String>) -> Reply<Found<EventDetails>> {
+        let details = find(&public, &event_id.0).await?;
+        Ok(Found::new(details))
+    }
+
+    /// Change an event
+    ///
+    /// What is named is replaced, what is left out stays. PATCH is the same operation. Once it has begun or is
+    /// cancelled, only the description can change.
+    ///
+    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_MODIFIABLE, CAPACITY_BELOW_SOLD, CONCURRENT_UPDATE, VERSION_REQUIRED
+    #[oai(
+        path = "/events/:event_id",
+        method = "put",
+        operation_id = "change_event"
+    )]
+    async fn change(
+        &self,
+        caller: Allowed<WriteEvents>,
+        event_id: Path<EventId>,
+        change: Body<EventChange>,
+    ) -> Reply<Found<EventDetails>> {
+        let seen = caller.seen(change.content.version)?;
+        let change = change.content;
+        let event = caller
+            .change(async |tx| events::change(tx, event_id.0, seen, change).await)
+            .await?;
+        Ok(Found::new(event))
+    }
+
+    /// Delete an event
+    ///
+    /// Only if no place of it is sold; otherwise cancel it.
+    ///
+    /// Errors: EVENT_NOT_FOUND, EVENT_HAS_REGISTRATIONS, CONCURRENT_UPDATE
+    #[oai(
+        path = "/events/:event_id",
+        method = "delete",
+        operation_id = "delete_event"
+    )]
+    async fn delete(&self, caller: Allowed<DeleteEvents>, event_id: Path<EventId>) -> Reply<Gone> {
+        let seen = caller.seen_or_any(None)?;
+        caller
+            .change(async |tx| events::delete(tx, event_id.0, seen).await)
+            .await?;
+        Ok(Gone::Gone)
+    }
+
+    /// Publish, postpone, hold or cancel an event
+    ///
+    /// It begins and ends by the clock. Publishing needs a session to come and a ticket type.
+    ///
+    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_READY, STATUS_NOT_REACHABLE, CONCURRENT_UPDATE, VERSION_REQUIRED
+    #[oai(
+        path = "/events/:event_id/status",
+        method = "put",
+        operation_id = "change_event_status"
+    )]
+    async fn set_status(
+        &self,
+        caller: Allowed<WriteEvents>,
+        event_id: Path<EventId>,
+        to: Body<StatusChange>,
+    ) -> Reply<Found<EventDetails>> {
+        let seen = caller.seen(to.content.version)?;
+        let to = to.content;
+        let event = caller
+            .change(async |tx| events::set_status(tx, event_id.0, seen, to).await)
+            .await?;
+        Ok(Found::new(event))
+    }
+
+    /// List the sessions of an event
+    ///
+    /// Errors: EVENT_NOT_FOUND
+    #[oai(
+        path = "/events/:event_id/sessions",
+        method = "get",
+        operation_id = "list_sessions"
+    )]
+    async fn sessions(&self, public: Public, event_id: Path<String>) -> Reply<Json<All<Session>>> {
+        let items = find(&public, &event_id.0).await?.sessions;
+        Ok(Json(All { items }))
+    }
+
+    /// Add a session
+    ///
+    /// It gets the next code; one that was given is not given again.
+    ///
+    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_MODIFIABLE
+    #[oai(
+        path = "/events/:event_id/sessions",
+        method = "post",
+        operation_id = "add_session"
+    )]
+    async fn add_session(
+        &self,
+        caller: Allowed<CreateSessions>,
+        event_id: Path<EventId>,
+        new: Body<NewSession>,
+    ) -> Reply<Once<Created<Session>>> {
+        caller
+            .once(&new, async |tx| {
+                let made = events::add_session(tx, event_id.0, new.content.clone()).await?;
+                let place = format!("/events/{}/sessions/{}", event_id.0, made.code);
+                Ok(Created::at(&place, made))
+            })
+            .await
+    }
+
+    /// Change a session
+    ///
+    /// Errors: EVENT_NOT_FOUND, SESSION_NOT_FOUND, EVENT_NOT_MODIFIABLE, CAPACITY_BELOW_SOLD, CONCURRENT_UPDATE,
+    /// VERSION_REQUIRED
+    #[oai(
+        path = "/events/:event_id/sessions/:code",
+        method = "put",
+        operation_id = "change_session"
+    )]
+    async fn change_session(
+        &self,
+        caller: Allowed<WriteSessions>,
+        event_id: Path<EventId>,
+        code: Path<String>,
+        change: Body<SessionChange>,
+    ) -> Reply<Found<Session>> {
+        let seen = caller.seen(change.content.version)?;
+        let change = change.content;
+        let session = caller
+            .change(async |tx| events::change_session(tx, event_id.0, &code.0, seen, change).await)
+            .await?;
+        Ok(Found::new(session))
+    }
+
+    /// Delete a session
+    ///
+    /// Errors: EVENT_NOT_FOUND, SESSION_NOT_FOUND, EVENT_NOT_MODIFIABLE, SESSION_IN_USE, CONCURRENT_UPDATE
+    #[oai(
+        path = "/events/:event_id/sessions/:code",
+        method = "delete",
+        operation_id = "delete_session"
+    )]
+    async fn delete_session(
+        &self,
+        caller: Allowed<DeleteSessions>,
+        event_id: Path<EventId>,
+        code: Path<String>,
+    ) -> Reply<Gone> {
+        let seen = caller.seen_or_any(None)?;
+        caller
+            .change(async |tx| events::delete_session(tx, event_id.0, &code.0, seen).await)
+            .await?;
+        Ok(Gone::Gone)
+    }
+
+    /// List what is on sale of an event
+    ///
+    /// Hidden types are shown to those who may read the events of the organization.
+    ///
+    /// Errors: EVENT_NOT_FOUND
+    #[oai(
+        path = "/events/:event_id/ticket-types",
+        method = "get",
+        operation_id = "list_ticket_types"
+    )]
+    async fn ticket_types(
+        &self,
+        public: Public,
+        event_id: Path<String>,
+    ) -> Reply<Json<All<TicketType>>> {
+        let items = find(&public, &event_id.0).await?.ticket_types;
+        Ok(Json(All { items }))
+    }
+
+    /// Put something on sale
+    ///
+    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_MODIFIABLE
+    #[oai(
+        path = "/events/:event_id/ticket-types",
+        method = "post",
+        operation_id = "add_ticket_type"
+    )]
+    async fn add_ticket_type(
+        &self,
+        caller: Allowed<CreateTicketTypes>,
+        event_id: Path<EventId>,
+        new: Body<NewTicketType>,
+    ) -> Reply<Once<Created<TicketType>>> {
+        caller
+            .once(&new, async |tx| {
+                let made = events::add_ticket_type(tx, event_id.0, new.content.clone()).await?;
+                let place = format!("/events/{}/ticket-types/{}", event_id.0, made.id);
+                Ok(Created::at(&place, made))
+            })
+            .await
+    }
+}
+
+/// The event as this caller may see it.
+async fn find(public: &Public, name: &str) -> shared::Result<EventDetails> {
+    let mut db = public.read().await?;
+    let mut details = events::get(&mut db, &viewer(public), name).await?;
+    let organization_id = details.event.organization_id;
+    if public.reach(BACKSTAGE).require(organization_id).is_err() {
+        details.ticket_types.retain(|shown| !shown.hidden);
+    }
+    Ok(details)
+}

@@ -1,0 +1,198 @@
+//! An event, and what is said of one to make or change it.
+
+use poem_openapi::{Enum, Object};
+use serde::{Deserialize, Serialize};
+
+use super::session::{NewSession, Session};
+use super::status::Status;
+use super::ticket_type::TicketType;
+use crate::clock::Time;
+use crate::ids::{EventId, OrganizationId, VenueId};
+use crate::patch::Patch;
+
+/// Something that takes place.
+#[derive(Debug, Clone, PartialEq, Serialize, Object, sqlx::FromRow)]
+pub struct Event {
+    pub id: EventId,
+    pub organization_id: OrganizationId,
+    pub title: String,
+    /// Its name in addresses; it stays when the title changes.
+    pub slug: String,
+    pub short_description: Option<String>,
+    /// HTML, without anything that could harm a reader.
+    pub description: Option<String>,
+    pub event_type: EventType,
+    pub category: Option<String>,
+    pub venue_id: Option<VenueId>,
+    pub image_urls: Vec<String>,
+    /// IANA name of the zone that its times are told in.
+    pub time_zone: String,
+    pub currency: String,
+    pub status: Status,
+    /// Why it is postponed, on hold or cancelled.
+    pub status_reason: Option<String>,
+    /// When its first session begins.
+    pub starts_at: Time,
+    /// When its last session ends.
+    pub ends_at: Time,
+    /// Its own limit, if it has one: no more tickets than that, of whatever type.
+    pub total_capacity: Option<i32>,
+    pub max_tickets_per_order: i32,
+    /// Members vetted less than that, and strangers if it is above 0, do not see it.
+    pub required_vetting_level: i16,
+    pub is_featured: bool,
+    /// It protects who comes.
+    pub is_sensitive: bool,
+    pub version: i64,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+/// An event with its parts and with what is on sale.
+#[derive(Debug, Clone, Serialize, Object)]
+pub struct EventDetails {
+    #[oai(flatten)]
+    #[serde(flatten)]
+    pub event: Event,
+    pub sessions: Vec<Session>,
+    pub ticket_types: Vec<TicketType>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Enum, sqlx::Type)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum EventType {
+    Class,
+    SocialEvent,
+    Concert,
+    Conference,
+    Festival,
+    Sports,
+    Theatre,
+    Exhibition,
+    Meetup,
+    Other,
+}
+
+/// An event to be made. Say its sessions, or the beginning, end and capacity of the only one.
+#[derive(Debug, Clone, Object)]
+#[oai(deny_unknown_fields)]
+pub struct NewEvent {
+    /// Whose it is; needed only by those who act for more than one organization.
+    pub organization_id: Option<OrganizationId>,
+    #[oai(validator(min_length = 3, max_length = 200, pattern = r"\S"))]
+    pub title: String,
+    #[oai(validator(max_length = 500))]
+    pub short_description: Option<String>,
+    /// HTML; what could harm a reader is taken out.
+    #[oai(validator(max_length = 100_000))]
+    pub description: Option<String>,
+    pub event_type: EventType,
+    #[oai(validator(max_length = 100))]
+    pub category: Option<String>,
+    pub venue_id: Option<VenueId>,
+    /// At most 20, each `http` or `https`.
+    #[oai(default)]
+    pub image_urls: Vec<String>,
+    /// IANA name; that of the organization if left out.
+    #[oai(validator(max_length = 60))]
+    pub time_zone: Option<String>,
+    /// That of the organization if left out.
+    #[oai(validator(pattern = "^[A-Z]{3}$"))]
+    pub currency: Option<String>,
+    #[oai(default)]
+    pub sessions: Vec<NewSession>,
+    /// Of its only session, if `sessions` is left out.
+    pub starts_at: Option<Time>,
+    /// Of its only session, if `sessions` is left out.
+    pub ends_at: Option<Time>,
+    /// Of its only session, if `sessions` is left out.
+    #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
+    pub capacity: Option<i32>,
+    /// A limit over all sessions and types.
+    #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
+    pub total_capacity: Option<i32>,
+    #[oai(
+        default = "ten",
+        validator(minimum(value = "1"), maximum(value = "1000"))
+    )]
+    pub max_tickets_per_order: i32,
+    #[oai(default, validator(minimum(value = "0"), maximum(value = "9")))]
+    pub required_vetting_level: i16,
+    #[oai(default)]
+    pub is_featured: bool,
+    #[oai(default)]
+    pub is_sensitive: bool,
+}
+
+fn ten() -> i32 {
+    10
+}
+
+/// What is to be different; what is left out stays as it is.
+#[derive(Debug, Clone, Default, Object)]
+#[oai(deny_unknown_fields)]
+pub struct EventChange {
+    /// The version you have seen, unless you say it by `If-Match`.
+    pub version: Option<i64>,
+    #[oai(validator(min_length = 3, max_length = 200, pattern = r"\S"))]
+    pub title: Patch<String>,
+    #[oai(validator(max_length = 500))]
+    pub short_description: Patch<Option<String>>,
+    /// HTML; what could harm a reader is taken out.
+    #[oai(validator(max_length = 100_000))]
+    pub description: Patch<Option<String>>,
+    pub event_type: Patch<EventType>,
+    #[oai(validator(max_length = 100))]
+    pub category: Patch<Option<String>>,
+    pub venue_id: Patch<Option<VenueId>>,
+    /// At most 20, each `http` or `https`.
+    pub image_urls: Patch<Vec<String>>,
+    /// IANA name.
+    #[oai(validator(max_length = 60))]
+    pub time_zone: Patch<String>,
+    /// A limit over all sessions and types.
+    #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
+    pub total_capacity: Patch<Option<i32>>,
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    pub max_tickets_per_order: Patch<i32>,
+    #[oai(validator(minimum(value = "0"), maximum(value = "9")))]
+    pub required_vetting_level: Patch<i16>,
+    pub is_featured: Patch<bool>,
+    pub is_sensitive: Patch<bool>,
+}
+
+impl EventChange {
+    pub(super) fn applied_to(self, mut event: Event) -> Event {
+        self.title.apply(&mut event.title);
+        self.short_description.apply(&mut event.short_description);
+        self.description.apply(&mut event.description);
+        self.event_type.apply(&mut event.event_type);
+        self.category.apply(&mut event.category);
+        self.venue_id.apply(&mut event.venue_id);
+        self.image_urls.apply(&mut event.image_urls);
+        self.time_zone.apply(&mut event.time_zone);
+        self.total_capacity.apply(&mut event.total_capacity);
+        self.max_tickets_per_order
+            .apply(&mut event.max_tickets_per_order);
+        self.required_vetting_level
+            .apply(&mut event.required_vetting_level);
+        self.is_featured.apply(&mut event.is_featured);
+        self.is_sensitive.apply(&mut event.is_sensitive);
+        event.description = event.description.map(|html| ammonia::clean(&html));
+        event
+    }
+}
+
+/// Another status, and why.
+#[derive(Debug, Clone, Object)]
+#[oai(deny_unknown_fields)]
+pub struct StatusChange {
+    /// The version you have seen, unless you say it by `If-Match`.
+    pub version: Option<i64>,
+    pub status: Status,
+    /// Needed to postpone, hold or cancel.
+    #[oai(validator(min_length = 1, max_length = 500, pattern = r"\S"))]
+    pub reason: Option<String>,
+}

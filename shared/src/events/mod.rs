@@ -1,0 +1,537 @@
+//! Events: what takes place, in which sessions, and what is on sale of it.
+//!
+//! Every change to an event or a part of it holds the event's row, so that two who add a session at once get two
+//! codes. Places are counted by pools and by nothing else: a session has one, an event with a total and a ticket
+//! type with a quantity have one each, and the database refuses a pool that has sold more than it holds. What is a
+//! draft, or asks for more vetting than the reader has, does not exist for them.
+
+mod event;
+pub mod list;
+mod session;
+mod status;
+mod store;
+mod ticket_type;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+pub use event::{Event, EventChange, EventDetails, EventType, NewEvent, StatusChange};
+pub use list::{EventFilter, EventSort, Viewer};
+pub use session::{NewSession, Session, SessionChange};
+pub use status::Status;
+pub use ticket_type::{NewTicketType, TicketType};
+
+use crate::activity::{self, Activity};
+use crate::error::{Code, Fault, Invalid, Result};
+use crate::ids::{EventId, SessionId, TicketTypeId};
+use crate::jobs::{Job, Queue};
+use crate::organizations;
+use crate::text::slugs_for;
+use crate::tx::Tx;
+use crate::venues;
+use crate::version::Expected;
+
+const MOST_IMAGES: usize = 20;
+const MOST_SESSIONS: usize = 200;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    #[error("There is no such event.")]
+    NotFound,
+    #[error("The event has no such session.")]
+    SessionNotFound,
+    #[error("The event has no such ticket type.")]
+    TicketTypeNotFound,
+    #[error("The event has begun, is over or is cancelled; only its description can still change.")]
+    NotModifiable,
+    #[error("The event cannot go on sale yet: it lacks {}.", .missing.join(" and "))]
+    NotReady { missing: Vec<&'static str> },
+    #[error("{sold} places of the event are sold. Cancel it instead.")]
+    HasRegistrations { sold: i64 },
+    #[error("An event cannot be moved from this status to that one.")]
+    StatusNotReachable { from: Status },
+    #[error("{0}")]
+    SessionInUse(&'static str),
+    #[error("{sold} places are sold already.")]
+    CapacityBelowSold { sold: i32 },
+}
+
+impl Fault for EventError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound => Code::EventNotFound,
+            Self::SessionNotFound => Code::SessionNotFound,
+            Self::TicketTypeNotFound => Code::TicketTypeNotFound,
+            Self::NotModifiable => Code::EventNotModifiable,
+            Self::NotReady { .. } => Code::EventNotReady,
+            Self::HasRegistrations { .. } => Code::EventHasRegistrations,
+            Self::StatusNotReachable { .. } => Code::StatusNotReachable,
+            Self::SessionInUse(_) => Code::SessionInUse,
+            Self::CapacityBelowSold { .. } => Code::CapacityBelowSold,
+        }
+    }
+
+    fn details(&self) -> Value {
+        match self {
+            Self::NotReady { missing } => json!({ "missing": missing }),
+            Self::HasRegistrations { sold } => json!({ "sold": sold }),
+            Self::StatusNotReachable { from } => {
+                json!({ "status": from, "reachable": from.reachable() })
+            }
+            Self::CapacityBelowSold { sold } => json!({ "sold": sold }),
+            _ => json!({}),
+        }
+    }
+}
+
+pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
+    let organization_id = tx.scope().choose(new.organization_id)?;
+    let organization = organizations::get(tx, organization_id).await?;
+    let sessions = new.sessions_to_make(tx.now())?;
+    let id = EventId::fresh(tx.now());
+    let mut event = Event {
+        id,
+        organization_id,
+        slug: String::new(),
+        short_description: new.short_description,
+        description: new.description.map(|html| ammonia::clean(&html)),
+        event_type: new.event_type,
+        category: new.category,
+        venue_id: new.venue_id,
+        image_urls: new.image_urls,
+        time_zone: new.time_zone.unwrap_or(organization.time_zone),
+        currency: new.currency.unwrap_or(organization.currency),
+        status: Status::Draft,
+        status_reason: None,
+        starts_at: sessions.iter().map(|s| s.starts_at).min().expect("one"),
+        ends_at: sessions.iter().map(|s| s.ends_at).max().expect("one"),
+        total_capacity: new.total_capacity,
+        max_tickets_per_order: new.max_tickets_per_order,
+        required_vetting_level: new.required_vetting_level,
+        is_featured: new.is_featured,
+        is_sensitive: new.is_sensitive,
+        version: 1,
+        created_at: tx.now().into(),
+        updated_at: tx.now().into(),
+        title: new.title,
+    };
+    event.check()?;
+    must_offer(tx, &event).await?;
+    for slug in slugs_for(&event.title, id.into()) {
+        event.slug = slug;
+        if store::insert(tx, &event).await? {
+            break;
+        }
+    }
+    if let Some(total) = event.total_capacity {
+        store::insert_pool(tx, id.into(), id, "event", total).await?;
+    }
+    for new in sessions {
+        insert_session(tx, id, new).await?;
+    }
+    record(tx, &event, "event.created", json!({ "title": event.title }));
+    details(tx, event).await
+}
+
+/// An event by its id or its slug, if the viewer may see it.
+pub async fn get(db: &mut PgConnection, viewer: &Viewer, name: &str) -> Result<EventDetails> {
+    let event = list::one(db, viewer, name).await?;
+    details(db, event.ok_or(EventError::NotFound)?).await
+}
+
+async fn details(db: &mut PgConnection, event: Event) -> Result<EventDetails> {
+    Ok(EventDetails {
+        sessions: store::sessions(db, event.id).await?,
+        ticket_types: store::ticket_types(db, event.id).await?,
+        event,
+    })
+}
+
+/// Changes what is named. Naming what is already so changes nothing, the version included.
+pub async fn change(
+    tx: &mut Tx,
+    id: EventId,
+    seen: Expected,
+    change: EventChange,
+) -> Result<EventDetails> {
+    let before = lock(tx, id).await?;
+    seen.check(before.version)?;
+    let mut event = change.applied_to(before.clone());
+    let changes = activity::changes(&before, &event, &["description", "short_description"])?;
+    if changes.is_empty() {
+        return details(tx, before).await;
+    }
+    if changes.keys().any(|field| field != "description") {
+        before.must_be_open(tx.now())?;
+    }
+    event.check()?;
+    if event.venue_id != before.venue_id {
+        must_offer(tx, &event).await?;
+    }
+    if event.total_capacity != before.total_capacity {
+        resize_total(tx, &event).await?;
+    }
+    event.version += 1;
+    event.updated_at = tx.now().into();
+    store::update(tx, &event).await?;
+    record(tx, &event, "event.changed", Value::Object(changes));
+    details(tx, event).await
+}
+
+/// Moves an event to another status. Moving it to where it is changes nothing.
+pub async fn set_status(
+    tx: &mut Tx,
+    id: EventId,
+    seen: Expected,
+    to: StatusChange,
+) -> Result<EventDetails> {
+    let mut event = lock(tx, id).await?;
+    seen.check(event.version)?;
+    let from = event.status;
+    if from == to.status {
+        return details(tx, event).await;
+    }
+    if !from.reachable().contains(&to.status) {
+        return Err(EventError::StatusNotReachable { from }.into());
+    }
+    if to.status.needs_reason() && to.reason.is_none() {
+        return Err(Invalid::field("reason", "is needed for this status").into());
+    }
+    if to.status == Status::Published {
+        must_be_ready(tx, id).await?;
+    }
+    event.status = to.status;
+    event.status_reason = to.reason.filter(|_| to.status.needs_reason());
+    event.version += 1;
+    event.updated_at = tx.now().into();
+    store::update(tx, &event).await?;
+    let data = json!({ "status": [from, event.status], "reason": event.status_reason });
+    record(tx, &event, "event.status_changed", data);
+    details(tx, event).await
+}
+
+/// Gone for good, unless places of it are sold.
+pub async fn delete(tx: &mut Tx, id: EventId, seen: Expected) -> Result<()> {
+    let event = lock(tx, id).await?;
+    seen.check(event.version)?;
+    let sold = store::sold(tx, id).await?;
+    if sold > 0 {
+        return Err(EventError::HasRegistrations { sold }.into());
+    }
+    store::delete(tx, id).await?;
+    record(tx, &event, "event.deleted", json!({ "title": event.title }));
+    Ok(())
+}
+
+/// Adds a session under the next code.
+pub async fn add_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<Session> {
+    let event = lock(tx, id).await?;
+    event.must_be_open(tx.now())?;
+    let mut invalid = Invalid::default();
+    new.check(tx.now(), "", &mut invalid);
+    invalid.check()?;
+    let session_id = insert_session(tx, id, new).await?;
+    store::follow_sessions(tx, id).await?;
+    let session = store::session(tx, session_id).await?;
+    record_session(
+        tx,
+        &event,
+        "session.added",
+        &session,
+        json!({ "code": session.code }),
+    );
+    Ok(session)
+}
+
+/// Changes what is named. Naming what is already so changes nothing, the version included.
+pub async fn change_session(
+    tx: &mut Tx,
+    id: EventId,
+    code: &str,
+    seen: Expected,
+    change: SessionChange,
+) -> Result<Session> {
+    let event = lock(tx, id).await?;
+    let before = by_code(tx, id, code).await?;
+    seen.check(before.version)?;
+    let mut session = change.applied_to(before.clone());
+    let changes = activity::changes(&before, &session, &[])?;
+    if changes.is_empty() {
+        return Ok(before);
+    }
+    event.must_be_open(tx.now())?;
+    if session.ends_at <= session.starts_at {
+        return Err(Invalid::field("ends_at", "must be after `starts_at`").into());
+    }
+    store::resize_pool(tx, session.id.into(), session.capacity).await?;
+    session.version += 1;
+    store::update_session(tx, &session).await?;
+    store::follow_sessions(tx, id).await?;
+    record_session(
+        tx,
+        &event,
+        "session.changed",
+        &session,
+        Value::Object(changes),
+    );
+    Ok(session)
+}
+
+/// Its code is not given again.
+pub async fn delete_session(tx: &mut Tx, id: EventId, code: &str, seen: Expected) -> Result<()> {
+    let event = lock(tx, id).await?;
+    let session = by_code(tx, id, code).await?;
+    seen.check(session.version)?;
+    event.must_be_open(tx.now())?;
+    if session.sold > 0 {
+        return Err(EventError::SessionInUse("Places of the session are sold.").into());
+    }
+    if store::sessions(tx, id).await?.len() == 1 {
+        return Err(EventError::SessionInUse("An event keeps at least one session.").into());
+    }
+    store::delete_session(tx, session.id).await?;
+    store::follow_sessions(tx, id).await?;
+    record_session(
+        tx,
+        &event,
+        "session.deleted",
+        &session,
+        json!({ "code": session.code }),
+    );
+    Ok(())
+}
+
+/// Puts something on sale.
+pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Result<TicketType> {
+    let event = lock(tx, id).await?;
+    event.must_be_open(tx.now())?;
+    let included = sessions_named(tx, id, &new).await?;
+    let ticket_type_id = TicketTypeId::fresh(tx.now());
+    store::insert_ticket_type(tx, id, ticket_type_id, &new, &included).await?;
+    if let Some(quantity) = new.quantity {
+        store::insert_pool(tx, ticket_type_id.into(), id, "ticket_type", quantity).await?;
+    }
+    tx.record(Activity {
+        organization_id: Some(event.organization_id),
+        kind: "ticket_type.added",
+        subject: ticket_type_id.into(),
+        data: json!({ "event_id": id, "name": new.name, "price": new.price }),
+    });
+    let types = store::ticket_types(tx, id).await?.into_iter();
+    let made = types.into_iter().find(|made| made.id == ticket_type_id);
+    Ok(made.ok_or(EventError::TicketTypeNotFound)?)
+}
+
+/// Lets events begin and end by the clock.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct Advance {}
+
+impl Job for Advance {
+    const KIND: &'static str = "events.advance";
+    const QUEUE: Queue = Queue::Background;
+}
+
+/// Moves at most `limit` events that have begun or ended; answers how many it moved.
+pub async fn advance(tx: &mut Tx, limit: i64) -> Result<usize> {
+    let now = tx.now();
+    let moved = store::advance(tx, now, limit).await?;
+    let number = moved.len();
+    for (id, organization_id, from, to) in moved {
+        tx.record(Activity {
+            organization_id: Some(organization_id),
+            kind: "event.status_changed",
+            subject: id.into(),
+            data: json!({ "status": [from, to], "reason": null }),
+        });
+    }
+    Ok(number)
+}
+
+impl Event {
+    /// What no field can say by itself.
+    fn check(&self) -> Result<()> {
+        let mut invalid = Invalid::default();
+        if organizations::check_time_zone(&self.time_zone).is_err() {
+            let message = "must be the IANA name of a time zone, like Europe/Berlin";
+            invalid.push("time_zone", message);
+        }
+        let is_image = |url: &String| {
+            let scheme = url::Url::parse(url).map(|url| url.scheme().to_owned());
+            url.len() <= 2_000 && matches!(scheme.as_deref(), Ok("http" | "https"))
+        };
+        if self.image_urls.len() > MOST_IMAGES || !self.image_urls.iter().all(is_image) {
+            invalid.push(
+                "image_urls",
+                "must be at most 20 addresses, each http or https",
+            );
+        }
+        invalid.check()
+    }
+
+    fn must_be_open(&self, now: DateTime<Utc>) -> Result<()> {
+        let begun = self.status == Status::Published && self.starts_at.0 <= now;
+        if begun || !self.status.is_open() {
+            return Err(EventError::NotModifiable.into());
+        }
+        Ok(())
+    }
+}
+
+impl NewEvent {
+    /// Its sessions, or the only one that it describes itself.
+    fn sessions_to_make(&self, now: DateTime<Utc>) -> Result<Vec<NewSession>> {
+        let mut invalid = Invalid::default();
+        if self.sessions.is_empty() {
+            return self.only_session(now);
+        }
+        let alone = "is for events without `sessions`";
+        for (field, given) in [
+            ("starts_at", self.starts_at.is_some()),
+            ("ends_at", self.ends_at.is_some()),
+            ("capacity", self.capacity.is_some()),
+        ] {
+            if given {
+                invalid.push(field, alone);
+            }
+        }
+        if self.sessions.len() > MOST_SESSIONS {
+            invalid.push("sessions", "must be at most 200");
+        }
+        for (at, session) in self.sessions.iter().enumerate() {
+            session.check(now, &format!("sessions[{at}]."), &mut invalid);
+        }
+        invalid.check()?;
+        Ok(self.sessions.clone())
+    }
+
+    fn only_session(&self, now: DateTime<Utc>) -> Result<Vec<NewSession>> {
+        let mut invalid = Invalid::default();
+        let (Some(starts_at), Some(ends_at), Some(capacity)) =
+            (self.starts_at, self.ends_at, self.capacity)
+        else {
+            let message = "is needed, or `starts_at`, `ends_at` and `capacity` of the only session";
+            return Err(Invalid::field("sessions", message).into());
+        };
+        let session = NewSession {
+            name: self.title.clone(),
+            starts_at,
+            ends_at,
+            capacity,
+        };
+        session.check(now, "", &mut invalid);
+        invalid.check()?;
+        Ok(vec![session])
+    }
+}
+
+/// The event as it is now, kept so until the end of the transaction, for those who may change it.
+///
+/// To those who may neither change it nor see it, it does not exist.
+async fn lock(tx: &mut Tx, id: EventId) -> Result<Event> {
+    store::lock(tx, id).await?;
+    let event = list::by_id(tx, id).await?.ok_or(EventError::NotFound)?;
+    if let Err(refusal) = tx.require(event.organization_id) {
+        return Err(match event.status {
+            Status::Draft => EventError::NotFound.into(),
+            _ => refusal,
+        });
+    }
+    Ok(event)
+}
+
+/// The venue exists and belongs to the same organization.
+async fn must_offer(tx: &mut Tx, event: &Event) -> Result<()> {
+    let Some(venue_id) = event.venue_id else {
+        return Ok(());
+    };
+    let ours = match venues::get(tx, venue_id).await {
+        Ok(venue) => venue.organization_id == event.organization_id,
+        Err(error) if error.code() == Code::VenueNotFound => false,
+        Err(error) => return Err(error),
+    };
+    if ours {
+        return Ok(());
+    }
+    Err(Invalid::field("venue_id", "is no venue of the organization").into())
+}
+
+async fn must_be_ready(tx: &mut Tx, id: EventId) -> Result<()> {
+    let now = tx.now();
+    let mut missing = Vec::new();
+    let sessions = store::sessions(tx, id).await?;
+    if !sessions.iter().any(|s| s.active && s.starts_at.0 > now) {
+        missing.push("a session to come");
+    }
+    if store::ticket_types(tx, id).await?.is_empty() {
+        missing.push("a ticket type");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(EventError::NotReady { missing }.into())
+}
+
+async fn resize_total(tx: &mut Tx, event: &Event) -> Result<()> {
+    let Some(total) = event.total_capacity else {
+        return store::delete_pool(tx, event.id.into()).await;
+    };
+    if store::resize_pool(tx, event.id.into(), total).await? {
+        return Ok(());
+    }
+    store::insert_pool(tx, event.id.into(), event.id, "event", total).await
+}
+
+async fn insert_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<SessionId> {
+    let session_id = SessionId::fresh(tx.now());
+    store::insert_session(tx, id, session_id, &new).await?;
+    store::insert_pool(tx, session_id.into(), id, "session", new.capacity).await?;
+    Ok(session_id)
+}
+
+async fn by_code(tx: &mut Tx, id: EventId, code: &str) -> Result<Session> {
+    let session = match session::number(code) {
+        Some(_) => store::sessions(tx, id).await?,
+        None => Vec::new(),
+    };
+    let session = session.into_iter().find(|session| session.code == code);
+    Ok(session.ok_or(EventError::SessionNotFound)?)
+}
+
+/// The sessions that a ticket type is to include, every unknown code named.
+async fn sessions_named(tx: &mut Tx, id: EventId, new: &NewTicketType) -> Result<Vec<SessionId>> {
+    let mut invalid = Invalid::default();
+    new.check(&mut invalid);
+    let known = store::sessions(tx, id).await?;
+    let mut included = Vec::new();
+    for (at, code) in new.included_sessions.iter().enumerate() {
+        match known.iter().find(|session| session.code == *code) {
+            Some(session) if !included.contains(&session.id) => included.push(session.id),
+            Some(_) => invalid.push(format!("included_sessions[{at}]"), "is named twice"),
+            None => invalid.push(
+                format!("included_sessions[{at}]"),
+                "is no session of the event",
+            ),
+        }
+    }
+    invalid.check()?;
+    Ok(included)
+}
+
+fn record(tx: &mut Tx, event: &Event, kind: &'static str, data: Value) {
+    tx.record(Activity {
+        organization_id: Some(event.organization_id),
+        kind,
+        subject: event.id.into(),
+        data,
+    });
+}
+
+fn record_session(tx: &mut Tx, event: &Event, kind: &'static str, session: &Session, data: Value) {
+    tx.record(Activity {
+        organization_id: Some(event.organization_id),
+        kind,
+        subject: session.id.into(),
+        data,
+    });
+}

@@ -1,0 +1,318 @@
+//! The statements of events, their sessions, ticket types and pools.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::event::Event;
+use super::session::{NewSession, Session};
+use super::status::Status;
+use super::ticket_type::{NewTicketType, TicketType};
+use super::{EventError, EventId};
+use crate::error::{OnConstraint as _, Result};
+use crate::ids::{OrganizationId, SessionId, TicketTypeId};
+
+pub(super) async fn lock(db: &mut PgConnection, id: EventId) -> Result<()> {
+    sqlx::query!("select from events where id = $1 for update", id as _)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// False if the slug is taken.
+pub(super) async fn insert(db: &mut PgConnection, event: &Event) -> Result<bool> {
+    let inserted = sqlx::query!(
+        "insert into events (id, organization_id, title, slug, short_description, description, event_type,
+                             category, venue_id, image_urls, time_zone, currency, status, starts_at, ends_at,
+                             max_tickets_per_order, required_vetting_level, is_featured, is_sensitive, version,
+                             created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+         on conflict on constraint events_slug_key do nothing",
+        event.id as _,
+        event.organization_id as _,
+        event.title,
+        event.slug,
+        event.short_description,
+        event.description,
+        event.event_type as _,
+        event.category,
+        event.venue_id as _,
+        &event.image_urls,
+        event.time_zone,
+        event.currency,
+        event.status as _,
+        event.starts_at.0,
+        event.ends_at.0,
+        event.max_tickets_per_order,
+        event.required_vetting_level,
+        event.is_featured,
+        event.is_sensitive,
+        event.version,
+        event.created_at.0,
+        event.updated_at.0,
+    );
+    Ok(inserted.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn update(db: &mut PgConnection, event: &Event) -> Result<()> {
+    sqlx::query!(
+        "update events set title = $2, short_description = $3, description = $4, event_type = $5, category = $6,
+                           venue_id = $7, image_urls = $8, time_zone = $9, status = $10, status_reason = $11,
+                           max_tickets_per_order = $12, required_vetting_level = $13, is_featured = $14,
+                           is_sensitive = $15, version = $16, updated_at = $17
+         where id = $1",
+        event.id as _,
+        event.title,
+        event.short_description,
+        event.description,
+        event.event_type as _,
+        event.category,
+        event.venue_id as _,
+        &event.image_urls,
+        event.time_zone,
+        event.status as _,
+        event.status_reason,
+        event.max_tickets_per_order,
+        event.required_vetting_level,
+        event.is_featured,
+        event.is_sensitive,
+        event.version,
+        event.updated_at.0,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn delete(db: &mut PgConnection, id: EventId) -> Result<()> {
+    // Types first: they hold on to their sessions.
+    sqlx::query!("delete from ticket_types where event_id = $1", id as _)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query!("delete from events where id = $1", id as _)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// The event begins with its first session and ends with its last.
+pub(super) async fn follow_sessions(db: &mut PgConnection, id: EventId) -> Result<()> {
+    sqlx::query!(
+        "update events e set starts_at = s.starts_at, ends_at = s.ends_at
+         from (select min(starts_at) as starts_at, max(ends_at) as ends_at
+               from event_sessions where event_id = $1) s
+         where e.id = $1",
+        id as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Under the next number. The event is locked.
+pub(super) async fn insert_session(
+    db: &mut PgConnection,
+    event_id: EventId,
+    id: SessionId,
+    new: &NewSession,
+) -> Result<()> {
+    sqlx::query!(
+        "with numbered as (
+             update events set next_session = next_session + 1 where id = $2 returning next_session - 1 as number
+         )
+         insert into event_sessions (id, event_id, number, name, starts_at, ends_at, active, version)
+         select $1, $2, number, $3, $4, $5, true, 1 from numbered",
+        id as _,
+        event_id as _,
+        new.name,
+        new.starts_at.0,
+        new.ends_at.0,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn sessions(db: &mut PgConnection, event_id: EventId) -> Result<Vec<Session>> {
+    let sessions = sqlx::query_as!(
+        Session,
+        r#"select s.id as "id: SessionId", 'S' || s.number as "code!", s.name, s.starts_at as "starts_at: _",
+                  s.ends_at as "ends_at: _", p.capacity, p.sold, s.active, s.version
+           from event_sessions s join pools p on p.id = s.id
+           where s.event_id = $1 order by s.number"#,
+        event_id as _,
+    );
+    Ok(sessions.fetch_all(db).await?)
+}
+
+pub(super) async fn session(db: &mut PgConnection, id: SessionId) -> Result<Session> {
+    let session = sqlx::query_as!(
+        Session,
+        r#"select s.id as "id: SessionId", 'S' || s.number as "code!", s.name, s.starts_at as "starts_at: _",
+                  s.ends_at as "ends_at: _", p.capacity, p.sold, s.active, s.version
+           from event_sessions s join pools p on p.id = s.id
+           where s.id = $1"#,
+        id as _,
+    );
+    Ok(session.fetch_one(db).await?)
+}
+
+pub(super) async fn update_session(db: &mut PgConnection, session: &Session) -> Result<()> {
+    sqlx::query!(
+        "update event_sessions set name = $2, starts_at = $3, ends_at = $4, active = $5, version = $6
+         where id = $1",
+        session.id as _,
+        session.name,
+        session.starts_at.0,
+        session.ends_at.0,
+        session.active,
+        session.version,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn delete_session(db: &mut PgConnection, id: SessionId) -> Result<()> {
+    sqlx::query!("delete from event_sessions where id = $1", id as _)
+        .execute(&mut *db)
+        .await
+        .on_constraint("ticket_type_sessions_session_fkey", || {
+            EventError::SessionInUse("A ticket type includes the session.")
+        })?;
+    delete_pool(db, id.into()).await
+}
+
+pub(super) async fn insert_ticket_type(
+    db: &mut PgConnection,
+    event_id: EventId,
+    id: TicketTypeId,
+    new: &NewTicketType,
+    included: &[SessionId],
+) -> Result<()> {
+    let included: Vec<Uuid> = included.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "with made as (
+             insert into ticket_types (id, event_id, name, description, price, original_price, member_price,
+                                       sales_start, sales_end, min_per_order, max_per_order, max_per_buyer,
+                                       hidden, version, created_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, now())
+             returning id
+         )
+         insert into ticket_type_sessions (ticket_type_id, session_id)
+         select made.id, session_id from made, unnest($14::uuid[]) as session_id",
+        id as _,
+        event_id as _,
+        new.name,
+        new.description,
+        new.price,
+        new.original_price,
+        new.member_price,
+        new.sales_start.map(|time| time.0),
+        new.sales_end.map(|time| time.0),
+        new.min_per_order,
+        new.max_per_order,
+        new.max_per_buyer,
+        new.hidden,
+        &included,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn ticket_types(
+    db: &mut PgConnection,
+    event_id: EventId,
+) -> Result<Vec<TicketType>> {
+    let types = sqlx::query_as!(
+        TicketType,
+        r#"select t.id as "id: TicketTypeId", t.name, t.description, t.price, t.original_price, t.member_price,
+                  p.capacity as "quantity?",
+                  array(select 'S' || s.number from ticket_type_sessions i
+                        join event_sessions s on s.id = i.session_id
+                        where i.ticket_type_id = t.id order by s.number) as "included_sessions!",
+                  t.sales_start as "sales_start: _", t.sales_end as "sales_end: _", t.min_per_order,
+                  t.max_per_order, t.max_per_buyer, t.hidden, t.version
+           from ticket_types t left join pools p on p.id = t.id
+           where t.event_id = $1 order by t.created_at, t.id"#,
+        event_id as _,
+    );
+    Ok(types.fetch_all(db).await?)
+}
+
+pub(super) async fn insert_pool(
+    db: &mut PgConnection,
+    id: Uuid,
+    event_id: EventId,
+    kind: &str,
+    capacity: i32,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into pools (id, event_id, kind, capacity) values ($1, $2, $3, $4)",
+        id,
+        event_id as _,
+        kind,
+        capacity,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// False if there is no such pool. The constraint has the last word, also while places are being sold.
+pub(super) async fn resize_pool(db: &mut PgConnection, id: Uuid, capacity: i32) -> Result<bool> {
+    let sold = sqlx::query_scalar!("select sold from pools where id = $1 for update", id)
+        .fetch_optional(&mut *db)
+        .await?;
+    let Some(sold) = sold else { return Ok(false) };
+    if sold > capacity {
+        return Err(EventError::CapacityBelowSold { sold }.into());
+    }
+    sqlx::query!("update pools set capacity = $2 where id = $1", id, capacity)
+        .execute(db)
+        .await?;
+    Ok(true)
+}
+
+pub(super) async fn delete_pool(db: &mut PgConnection, id: Uuid) -> Result<()> {
+    sqlx::query!("delete from pools where id = $1", id)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// How many places of the event are sold, counted by sessions.
+pub(super) async fn sold(db: &mut PgConnection, event_id: EventId) -> Result<i64> {
+    let sold = sqlx::query_scalar!(
+        r#"select coalesce(sum(sold), 0) as "sold!" from pools where event_id = $1 and kind = 'session'"#,
+        event_id as _,
+    );
+    Ok(sold.fetch_one(db).await?)
+}
+
+/// Moves what has begun or ended by `now`; answers what it moved, from where to where.
+pub(super) async fn advance(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<(EventId, OrganizationId, Status, Status)>> {
+    let moved = sqlx::query!(
+        r#"with due as (
+               select id, status as "from", case when ends_at <= $1 then 'completed' else 'in_progress' end as "to"
+               from events
+               where status = 'published' and starts_at <= $1 or status = 'in_progress' and ends_at <= $1
+               order by id limit $2 for update skip locked
+           )
+           update events e set status = due."to", version = version + 1, updated_at = $1
+           from due where e.id = due.id
+           returning e.id as "id: EventId", e.organization_id as "organization_id: OrganizationId",
+                     due."from" as "from!: Status", due."to" as "to!: Status""#,
+        now,
+        limit,
+    );
+    let moved = moved.fetch_all(db).await?.into_iter();
+    Ok(moved
+        .map(|row| (row.id, row.organization_id, row.from, row.to))
+        .collect())
+}
