@@ -151,6 +151,10 @@ impl Events {
         method = "get",
         operation_id = "list_my_events"
     )]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each filter that the document names"
+    )]
     async fn mine(
         &self,
         caller: Allowed<ReadEvents>,

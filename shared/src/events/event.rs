@@ -126,6 +126,34 @@ pub struct NewEvent {
     pub is_sensitive: bool,
 }
 
+impl NewEvent {
+    /// An event of which no more is said yet.
+    #[must_use]
+    pub fn named(title: &str, event_type: EventType) -> Self {
+        Self {
+            organization_id: None,
+            title: title.to_owned(),
+            short_description: None,
+            description: None,
+            event_type,
+            category: None,
+            venue_id: None,
+            image_urls: Vec::new(),
+            time_zone: None,
+            currency: None,
+            sessions: Vec::new(),
+            starts_at: None,
+            ends_at: None,
+            capacity: None,
+            total_capacity: None,
+            max_tickets_per_order: ten(),
+            required_vetting_level: 0,
+            is_featured: false,
+            is_sensitive: false,
+        }
+    }
+}
+
 fn ten() -> i32 {
     10
 }

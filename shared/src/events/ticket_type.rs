@@ -73,6 +73,26 @@ fn one() -> i32 {
 }
 
 impl NewTicketType {
+    /// A type with a price and no rules of its own.
+    #[must_use]
+    pub fn simple(name: &str, price: i64, included_sessions: Vec<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: None,
+            price,
+            original_price: None,
+            member_price: None,
+            quantity: None,
+            included_sessions,
+            sales_start: None,
+            sales_end: None,
+            min_per_order: one(),
+            max_per_order: None,
+            max_per_buyer: None,
+            hidden: false,
+        }
+    }
+
     /// What no field can say by itself.
     pub(super) fn check(&self, invalid: &mut Invalid) {
         if self

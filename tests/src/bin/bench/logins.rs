@@ -162,7 +162,7 @@ async fn look_while(
         tokio::select! {
             () = &mut meanwhile => break,
             due = tick.tick() => {
-                let look = http.get(format!("{base}/venues"));
+                let look = http.get(format!("{base}/events"));
                 looks.spawn(async move {
                     let answer = look.send().await?.error_for_status()?;
                     answer.bytes().await?;
@@ -190,7 +190,7 @@ async fn look_while(
 
 pub fn print(report: &Report) -> anyhow::Result<()> {
     println!(
-        "Storm of {} logins, {} hashed at a time, beside {RATE} GET /venues a second",
+        "Storm of {} logins, {} hashed at a time, beside {RATE} GET /events a second",
         report.logins, report.hashes_at_once
     );
     println!(
