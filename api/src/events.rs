@@ -7,9 +7,10 @@ use shared::access::Right;
 use shared::clock::Time;
 use shared::events::{
     self, Event, EventChange, EventDetails, EventFilter, EventSort, EventType, NewEvent,
-    NewSession, NewTicketType, Session, SessionChange, StatusChange, TicketType, Viewer,
+    NewSession, NewTicketType, Session, SessionChange, StatusChange, TicketType, TicketTypeChange,
+    Viewer,
 };
-use shared::ids::{EventId, OrganizationId, VenueId};
+use shared::ids::{EventId, OrganizationId, TicketTypeId, VenueId};
 use shared::page::{All, Page, Paging};
 
 use crate::http::allowed::{Allowed, Permission, Public, permissions};
@@ -26,6 +27,8 @@ permissions! {
     WriteSessions: "sessions" "write";
     DeleteSessions: "sessions" "delete";
     CreateTicketTypes: "ticket_types" "create";
+    WriteTicketTypes: "ticket_types" "write";
+    DeleteTicketTypes: "ticket_types" "delete";
 }
 
 /// Opens what the public does not see.
@@ -404,6 +407,56 @@ impl Events {
                 Ok(Created::at(&place, made))
             })
             .await
+    }
+
+    /// Change a ticket type
+    ///
+    /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND, EVENT_NOT_MODIFIABLE, CAPACITY_BELOW_SOLD,
+    /// TICKET_TYPE_HAS_SALES, CONCURRENT_UPDATE, VERSION_REQUIRED
+    #[oai(
+        path = "/events/:event_id/ticket-types/:ticket_type_id",
+        method = "put",
+        operation_id = "change_ticket_type"
+    )]
+    async fn change_ticket_type(
+        &self,
+        caller: Allowed<WriteTicketTypes>,
+        event_id: Path<EventId>,
+        ticket_type_id: Path<TicketTypeId>,
+        change: Body<TicketTypeChange>,
+    ) -> Reply<Found<TicketType>> {
+        let seen = caller.seen(change.content.version)?;
+        let change = change.content;
+        let (event_id, id) = (event_id.0, ticket_type_id.0);
+        let changed = caller
+            .change(async |tx| events::change_ticket_type(tx, event_id, id, seen, change).await)
+            .await?;
+        Ok(Found::new(changed))
+    }
+
+    /// Delete a ticket type
+    ///
+    /// Only if none of it is sold. An event on sale keeps at least one.
+    ///
+    /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND, EVENT_NOT_MODIFIABLE, EVENT_NOT_READY,
+    /// TICKET_TYPE_HAS_SALES, CONCURRENT_UPDATE
+    #[oai(
+        path = "/events/:event_id/ticket-types/:ticket_type_id",
+        method = "delete",
+        operation_id = "delete_ticket_type"
+    )]
+    async fn delete_ticket_type(
+        &self,
+        caller: Allowed<DeleteTicketTypes>,
+        event_id: Path<EventId>,
+        ticket_type_id: Path<TicketTypeId>,
+    ) -> Reply<Gone> {
+        let seen = caller.seen_or_any(None)?;
+        let (event_id, id) = (event_id.0, ticket_type_id.0);
+        caller
+            .change(async |tx| events::delete_ticket_type(tx, event_id, id, seen).await)
+            .await?;
+        Ok(Gone::Gone)
     }
 }
 

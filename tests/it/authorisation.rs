@@ -27,6 +27,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("change_organization", "......o.P.."),
     ("change_role", "......o.P.."),
     ("change_session", ".....go.Pk."),
+    ("change_ticket_type", ".....go.Pk."),
     ("change_user", "........P.."),
     ("change_venue", ".....go.Pk."),
     ("create_event", ".....gorPk."),
@@ -37,6 +38,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("delete_event", ".....go.Pk."),
     ("delete_role", "......o.P.."),
     ("delete_session", ".....go.Pk."),
+    ("delete_ticket_type", ".....go.Pk."),
     ("delete_venue", ".....go.Pk."),
     ("end_login_session", ".amdtgorP.."),
     ("end_other_login_sessions", ".amdtgorP.."),
@@ -164,10 +166,11 @@ async fn attempt(
         .post("/venues", &harbour_hall())
         .await
         .expect(201);
-    let event = published(&ours.organizer).await;
+    let (event, ticket_type) = published(&ours.organizer).await;
     let mut path = path
         .replace("{venue_id}", venue["id"].as_str().expect("an id"))
         .replace("{event_id}", &event)
+        .replace("{ticket_type_id}", &ticket_type)
         .replace("{code}", "S1");
     for (name, value) in [
         ("{user_id}", ours.id.to_string()),
@@ -195,17 +198,17 @@ async fn attempt(
     }
 }
 
-/// The id of an event that everybody may see.
-async fn published(organizer: &Client) -> String {
+/// The ids of an event that everybody may see and of its ticket type.
+async fn published(organizer: &Client) -> (String, String) {
     let event = organizer.post("/events", &workshop()).await.expect(201);
     let id = event["id"].as_str().expect("an id").to_owned();
     let ticket = json!({"name": "Standard", "price": 4500, "included_sessions": ["S1"]});
     let types = format!("/events/{id}/ticket-types");
-    organizer.post(&types, &ticket).await.expect(201);
+    let ticket = organizer.post(&types, &ticket).await.expect(201);
     let publish = json!({"status": "published", "version": 1});
     let status = format!("/events/{id}/status");
     organizer.put(&status, &publish).await.expect(200);
-    id
+    (id, ticket["id"].as_str().expect("an id").to_owned())
 }
 
 /// What gets past the checks of the body, where the answer depends on more than who is asking.
@@ -222,6 +225,7 @@ fn body(operation: &Value) -> String {
             "name": "Second", "capacity": 5,
             "starts_at": "2026-02-11T18:00:00Z", "ends_at": "2026-02-11T20:00:00Z",
         }),
+        Some("change_ticket_type") => json!({"price": 5000, "version": 1}),
         Some("change_session") => json!({"name": "First", "version": 1}),
         Some("add_ticket_type") => {
             json!({"name": "Late", "price": 1, "included_sessions": ["S1"]})

@@ -483,3 +483,41 @@ async fn a_role_of_events_read_and_write_may_do_exactly_that() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_ticket_type_is_changed_and_removed_until_it_is_sold() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = publish(&organizer, &create(&organizer).await).await;
+        let only = event["ticket_types"][0]["id"].as_str().expect("an id").to_owned();
+        let types = format!("{}/ticket-types", at(&event));
+        let refused = organizer.delete(&format!("{types}/{only}")).await;
+        assert_eq!(refused.refused(409, "EVENT_NOT_READY"), json!({"missing": ["a ticket type"]}));
+
+        let late = json!({"name": "Late", "price": 900, "quantity": 5, "included_sessions": ["S1"], "hidden": true});
+        let late = organizer.post(&types, &late).await.expect(201);
+        let place = format!("{types}/{}", late["id"].as_str().expect("an id"));
+        let shown = world.stranger().get(&types).await.expect(200);
+        assert_eq!(shown["items"].as_array().map(Vec::len), Some(1), "hidden from the public");
+        let change = json!({"price": 950, "hidden": false, "quantity": 4, "version": 1});
+        let changed = organizer.put(&place, &change).await.expect(200);
+        assert_eq!((&changed["price"], &changed["quantity"], &changed["version"]), (&json!(950), &json!(4), &json!(2)));
+        assert_eq!(world.stranger().get(&types).await.expect(200)["items"][1], changed);
+        organizer.put(&place, &change).await.refused(409, "CONCURRENT_UPDATE");
+        let odd = json!({"sales_start": "2026-02-02T00:00:00Z", "sales_end": "2026-02-01T00:00:00Z", "version": 2});
+        assert_eq!(organizer.put(&place, &odd).await.bad_fields(), ["sales_end"]);
+
+        sell(world, &late["id"], 3).await;
+        let fewer = json!({"quantity": 2, "version": 2});
+        let refused = organizer.put(&place, &fewer).await.refused(409, "CAPACITY_BELOW_SOLD");
+        assert_eq!(refused, json!({"sold": 3}));
+        let unlimited = json!({"quantity": null, "version": 2});
+        organizer.put(&place, &unlimited).await.refused(409, "TICKET_TYPE_HAS_SALES");
+        organizer.delete(&place).await.refused(409, "TICKET_TYPE_HAS_SALES");
+        assert_eq!(world.stranger().get(&types).await.expect(200)["items"][1], changed);
+        sell(world, &late["id"], -3).await;
+        organizer.delete(&place).await.expect(204);
+        organizer.delete(&place).await.refused(404, "TICKET_TYPE_NOT_FOUND");
+    })
+    .await;
+}

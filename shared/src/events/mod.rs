@@ -15,12 +15,13 @@ mod ticket_type;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 pub use event::{Event, EventChange, EventDetails, EventType, NewEvent, StatusChange};
 pub use list::{EventFilter, EventSort, Viewer};
 pub use session::{NewSession, Session, SessionChange};
 pub use status::Status;
-pub use ticket_type::{NewTicketType, TicketType};
+pub use ticket_type::{NewTicketType, TicketType, TicketTypeChange};
 
 use crate::activity::{self, Activity};
 use crate::error::{Code, Fault, Invalid, Result};
@@ -51,6 +52,8 @@ pub enum EventError {
     HasRegistrations { sold: i64 },
     #[error("An event cannot be moved from this status to that one.")]
     StatusNotReachable { from: Status },
+    #[error("Tickets of this type are sold: it can neither be removed nor lose its quantity.")]
+    TicketTypeHasSales,
     #[error("{0}")]
     SessionInUse(&'static str),
     #[error("{sold} places are sold already.")]
@@ -67,6 +70,7 @@ impl Fault for EventError {
             Self::NotReady { .. } => Code::EventNotReady,
             Self::HasRegistrations { .. } => Code::EventHasRegistrations,
             Self::StatusNotReachable { .. } => Code::StatusNotReachable,
+            Self::TicketTypeHasSales => Code::TicketTypeHasSales,
             Self::SessionInUse(_) => Code::SessionInUse,
             Self::CapacityBelowSold { .. } => Code::CapacityBelowSold,
         }
@@ -124,9 +128,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
             break;
         }
     }
-    if let Some(total) = event.total_capacity {
-        store::insert_pool(tx, id.into(), id, "event", total).await?;
-    }
+    fit_pool(tx, id.into(), id, "event", event.total_capacity).await?;
     for new in sessions {
         insert_session(tx, id, new).await?;
     }
@@ -170,7 +172,7 @@ pub async fn change(
         must_offer(tx, &event).await?;
     }
     if event.total_capacity != before.total_capacity {
-        resize_total(tx, &event).await?;
+        fit_pool(tx, id.into(), id, "event", event.total_capacity).await?;
     }
     event.version += 1;
     event.updated_at = tx.now().into();
@@ -234,11 +236,11 @@ pub async fn add_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<Se
     let session_id = insert_session(tx, id, new).await?;
     store::follow_sessions(tx, id).await?;
     let session = store::session(tx, session_id).await?;
-    record_session(
+    record_part(
         tx,
         &event,
         "session.added",
-        &session,
+        session.id.into(),
         json!({ "code": session.code }),
     );
     Ok(session)
@@ -268,11 +270,11 @@ pub async fn change_session(
     session.version += 1;
     store::update_session(tx, &session).await?;
     store::follow_sessions(tx, id).await?;
-    record_session(
+    record_part(
         tx,
         &event,
         "session.changed",
-        &session,
+        session.id.into(),
         Value::Object(changes),
     );
     Ok(session)
@@ -292,11 +294,11 @@ pub async fn delete_session(tx: &mut Tx, id: EventId, code: &str, seen: Expected
     }
     store::delete_session(tx, session.id).await?;
     store::follow_sessions(tx, id).await?;
-    record_session(
+    record_part(
         tx,
         &event,
         "session.deleted",
-        &session,
+        session.id.into(),
         json!({ "code": session.code }),
     );
     Ok(())
@@ -306,21 +308,94 @@ pub async fn delete_session(tx: &mut Tx, id: EventId, code: &str, seen: Expected
 pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Result<TicketType> {
     let event = lock(tx, id).await?;
     event.must_be_open(tx.now())?;
-    let included = sessions_named(tx, id, &new).await?;
-    let ticket_type_id = TicketTypeId::fresh(tx.now());
-    store::insert_ticket_type(tx, id, ticket_type_id, &new, &included).await?;
-    if let Some(quantity) = new.quantity {
-        store::insert_pool(tx, ticket_type_id.into(), id, "ticket_type", quantity).await?;
+    let ticket_type = new.under(TicketTypeId::fresh(tx.now()));
+    let included = sessions_of(tx, id, &ticket_type).await?;
+    let now = tx.now();
+    store::insert_ticket_type(tx, id, &ticket_type, &included, now).await?;
+    fit_pool(
+        tx,
+        ticket_type.id.into(),
+        id,
+        "ticket_type",
+        ticket_type.quantity,
+    )
+    .await?;
+    let data = json!({ "event_id": id, "name": ticket_type.name, "price": ticket_type.price });
+    record_part(tx, &event, "ticket_type.added", ticket_type.id.into(), data);
+    Ok(store::ticket_type(tx, id, ticket_type.id)
+        .await?
+        .ok_or(EventError::TicketTypeNotFound)?)
+}
+
+/// Changes what is named. Naming what is already so changes nothing, the version included.
+pub async fn change_ticket_type(
+    tx: &mut Tx,
+    id: EventId,
+    ticket_type_id: TicketTypeId,
+    seen: Expected,
+    change: TicketTypeChange,
+) -> Result<TicketType> {
+    let event = lock(tx, id).await?;
+    let before = store::ticket_type(tx, id, ticket_type_id).await?;
+    let before = before.ok_or(EventError::TicketTypeNotFound)?;
+    seen.check(before.version)?;
+    let mut ticket_type = change.applied_to(before.clone());
+    let changes = activity::changes(&before, &ticket_type, &["description"])?;
+    if changes.is_empty() {
+        return Ok(before);
     }
-    tx.record(Activity {
-        organization_id: Some(event.organization_id),
-        kind: "ticket_type.added",
-        subject: ticket_type_id.into(),
-        data: json!({ "event_id": id, "name": new.name, "price": new.price }),
-    });
-    let types = store::ticket_types(tx, id).await?.into_iter();
-    let made = types.into_iter().find(|made| made.id == ticket_type_id);
-    Ok(made.ok_or(EventError::TicketTypeNotFound)?)
+    event.must_be_open(tx.now())?;
+    let mut invalid = Invalid::default();
+    ticket_type.check(&mut invalid);
+    invalid.check()?;
+    fit_pool(
+        tx,
+        ticket_type_id.into(),
+        id,
+        "ticket_type",
+        ticket_type.quantity,
+    )
+    .await?;
+    ticket_type.version += 1;
+    store::update_ticket_type(tx, &ticket_type).await?;
+    record_part(
+        tx,
+        &event,
+        "ticket_type.changed",
+        ticket_type_id.into(),
+        Value::Object(changes),
+    );
+    Ok(ticket_type)
+}
+
+/// Takes something off sale for good, unless it was sold.
+pub async fn delete_ticket_type(
+    tx: &mut Tx,
+    id: EventId,
+    ticket_type_id: TicketTypeId,
+    seen: Expected,
+) -> Result<()> {
+    let event = lock(tx, id).await?;
+    let gone = store::ticket_type(tx, id, ticket_type_id).await?;
+    let gone = gone.ok_or(EventError::TicketTypeNotFound)?;
+    seen.check(gone.version)?;
+    event.must_be_open(tx.now())?;
+    if event.status == Status::Published && store::ticket_types(tx, id).await?.len() == 1 {
+        return Err(EventError::NotReady {
+            missing: vec!["a ticket type"],
+        }
+        .into());
+    }
+    store::delete_ticket_type(tx, ticket_type_id).await?;
+    fit_pool(tx, ticket_type_id.into(), id, "ticket_type", None).await?;
+    record_part(
+        tx,
+        &event,
+        "ticket_type.deleted",
+        ticket_type_id.into(),
+        json!({ "name": gone.name }),
+    );
+    Ok(())
 }
 
 /// Lets events begin and end by the clock.
@@ -472,14 +547,21 @@ async fn must_be_ready(tx: &mut Tx, id: EventId) -> Result<()> {
     Err(EventError::NotReady { missing }.into())
 }
 
-async fn resize_total(tx: &mut Tx, event: &Event) -> Result<()> {
-    let Some(total) = event.total_capacity else {
-        return store::delete_pool(tx, event.id.into()).await;
+/// Makes, resizes or removes the pool of something that may have a limit. What is sold is never cut off.
+async fn fit_pool(
+    tx: &mut Tx,
+    id: Uuid,
+    event_id: EventId,
+    kind: &str,
+    capacity: Option<i32>,
+) -> Result<()> {
+    let Some(capacity) = capacity else {
+        return store::delete_pool(tx, id).await;
     };
-    if store::resize_pool(tx, event.id.into(), total).await? {
+    if store::resize_pool(tx, id, capacity).await? {
         return Ok(());
     }
-    store::insert_pool(tx, event.id.into(), event.id, "event", total).await
+    store::insert_pool(tx, id, event_id, kind, capacity).await
 }
 
 async fn insert_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<SessionId> {
@@ -498,8 +580,8 @@ async fn by_code(tx: &mut Tx, id: EventId, code: &str) -> Result<Session> {
     Ok(session.ok_or(EventError::SessionNotFound)?)
 }
 
-/// The sessions that a ticket type is to include, every unknown code named.
-async fn sessions_named(tx: &mut Tx, id: EventId, new: &NewTicketType) -> Result<Vec<SessionId>> {
+/// The sessions that a ticket type includes, every unknown code named.
+async fn sessions_of(tx: &mut Tx, id: EventId, new: &TicketType) -> Result<Vec<SessionId>> {
     let mut invalid = Invalid::default();
     new.check(&mut invalid);
     let known = store::sessions(tx, id).await?;
@@ -519,19 +601,15 @@ async fn sessions_named(tx: &mut Tx, id: EventId, new: &NewTicketType) -> Result
 }
 
 fn record(tx: &mut Tx, event: &Event, kind: &'static str, data: Value) {
-    tx.record(Activity {
-        organization_id: Some(event.organization_id),
-        kind,
-        subject: event.id.into(),
-        data,
-    });
+    record_part(tx, event, kind, event.id.into(), data);
 }
 
-fn record_session(tx: &mut Tx, event: &Event, kind: &'static str, session: &Session, data: Value) {
+/// The same of a session or a ticket type.
+fn record_part(tx: &mut Tx, event: &Event, kind: &'static str, subject: Uuid, data: Value) {
     tx.record(Activity {
         organization_id: Some(event.organization_id),
         kind,
-        subject: session.id.into(),
+        subject,
         data,
     });
 }

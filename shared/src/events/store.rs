@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::event::Event;
 use super::session::{NewSession, Session};
 use super::status::Status;
-use super::ticket_type::{NewTicketType, TicketType};
+use super::ticket_type::TicketType;
 use super::{EventError, EventId};
 use crate::error::{OnConstraint as _, Result};
 use crate::ids::{OrganizationId, SessionId, TicketTypeId};
@@ -186,9 +186,9 @@ pub(super) async fn delete_session(db: &mut PgConnection, id: SessionId) -> Resu
 pub(super) async fn insert_ticket_type(
     db: &mut PgConnection,
     event_id: EventId,
-    id: TicketTypeId,
-    new: &NewTicketType,
+    new: &TicketType,
     included: &[SessionId],
+    now: DateTime<Utc>,
 ) -> Result<()> {
     let included: Vec<Uuid> = included.iter().map(|id| id.0).collect();
     sqlx::query!(
@@ -196,12 +196,12 @@ pub(super) async fn insert_ticket_type(
              insert into ticket_types (id, event_id, name, description, price, original_price, member_price,
                                        sales_start, sales_end, min_per_order, max_per_order, max_per_buyer,
                                        hidden, version, created_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, now())
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
              returning id
          )
          insert into ticket_type_sessions (ticket_type_id, session_id)
-         select made.id, session_id from made, unnest($14::uuid[]) as session_id",
-        id as _,
+         select made.id, session_id from made, unnest($16::uuid[]) as session_id",
+        new.id as _,
         event_id as _,
         new.name,
         new.description,
@@ -214,11 +214,54 @@ pub(super) async fn insert_ticket_type(
         new.max_per_order,
         new.max_per_buyer,
         new.hidden,
+        new.version,
+        now,
         &included,
     )
     .execute(db)
     .await?;
     Ok(())
+}
+
+pub(super) async fn update_ticket_type(db: &mut PgConnection, kind: &TicketType) -> Result<()> {
+    sqlx::query!(
+        "update ticket_types set name = $2, description = $3, price = $4, original_price = $5, member_price = $6,
+                                 sales_start = $7, sales_end = $8, min_per_order = $9, max_per_order = $10,
+                                 max_per_buyer = $11, hidden = $12, version = $13
+         where id = $1",
+        kind.id as _,
+        kind.name,
+        kind.description,
+        kind.price,
+        kind.original_price,
+        kind.member_price,
+        kind.sales_start.map(|time| time.0),
+        kind.sales_end.map(|time| time.0),
+        kind.min_per_order,
+        kind.max_per_order,
+        kind.max_per_buyer,
+        kind.hidden,
+        kind.version,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn delete_ticket_type(db: &mut PgConnection, id: TicketTypeId) -> Result<()> {
+    sqlx::query!("delete from ticket_types where id = $1", id as _)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn ticket_type(
+    db: &mut PgConnection,
+    event_id: EventId,
+    id: TicketTypeId,
+) -> Result<Option<TicketType>> {
+    let types = ticket_types(db, event_id).await?;
+    Ok(types.into_iter().find(|kind| kind.id == id))
 }
 
 pub(super) async fn ticket_types(
@@ -275,10 +318,17 @@ pub(super) async fn resize_pool(db: &mut PgConnection, id: Uuid, capacity: i32) 
     Ok(true)
 }
 
+/// Does nothing where there is none. Of a type with a quantity only, so that what is sold of it stays counted.
 pub(super) async fn delete_pool(db: &mut PgConnection, id: Uuid) -> Result<()> {
-    sqlx::query!("delete from pools where id = $1", id)
-        .execute(db)
-        .await?;
+    let sold = sqlx::query_scalar!(
+        "delete from pools where id = $1 returning kind = 'ticket_type' and sold > 0",
+        id
+    )
+    .fetch_optional(db)
+    .await?;
+    if sold.flatten() == Some(true) {
+        return Err(EventError::TicketTypeHasSales.into());
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::clock::Time;
 use crate::error::Invalid;
 use crate::ids::TicketTypeId;
+use crate::patch::Patch;
 
 /// Something on sale: it admits to one or more sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Object, sqlx::FromRow)]
@@ -68,11 +69,80 @@ pub struct NewTicketType {
     pub hidden: bool,
 }
 
+/// What is to be different; what is left out stays as it is.
+#[derive(Debug, Clone, Default, Object)]
+#[oai(deny_unknown_fields)]
+pub struct TicketTypeChange {
+    /// The version you have seen, unless you say it by `If-Match`.
+    pub version: Option<i64>,
+    #[oai(validator(min_length = 1, max_length = 200, pattern = r"\S"))]
+    pub name: Patch<String>,
+    #[oai(validator(max_length = 2000))]
+    pub description: Patch<Option<String>>,
+    /// In the minor unit of the event's currency; 0 is free.
+    #[oai(validator(minimum(value = "0"), maximum(value = "99999999")))]
+    pub price: Patch<i64>,
+    #[oai(validator(minimum(value = "0"), maximum(value = "99999999")))]
+    pub original_price: Patch<Option<i64>>,
+    #[oai(validator(minimum(value = "0"), maximum(value = "99999999")))]
+    pub member_price: Patch<Option<i64>>,
+    /// Not below what is sold of it.
+    #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
+    pub quantity: Patch<Option<i32>>,
+    pub sales_start: Patch<Option<Time>>,
+    pub sales_end: Patch<Option<Time>>,
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    pub min_per_order: Patch<i32>,
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    pub max_per_order: Patch<Option<i32>>,
+    #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
+    pub max_per_buyer: Patch<Option<i32>>,
+    pub hidden: Patch<bool>,
+}
+
+impl TicketTypeChange {
+    pub(super) fn applied_to(self, mut kind: TicketType) -> TicketType {
+        self.name.apply(&mut kind.name);
+        self.description.apply(&mut kind.description);
+        self.price.apply(&mut kind.price);
+        self.original_price.apply(&mut kind.original_price);
+        self.member_price.apply(&mut kind.member_price);
+        self.quantity.apply(&mut kind.quantity);
+        self.sales_start.apply(&mut kind.sales_start);
+        self.sales_end.apply(&mut kind.sales_end);
+        self.min_per_order.apply(&mut kind.min_per_order);
+        self.max_per_order.apply(&mut kind.max_per_order);
+        self.max_per_buyer.apply(&mut kind.max_per_buyer);
+        self.hidden.apply(&mut kind.hidden);
+        kind
+    }
+}
+
 fn one() -> i32 {
     1
 }
 
 impl NewTicketType {
+    pub(super) fn under(self, id: TicketTypeId) -> TicketType {
+        TicketType {
+            id,
+            name: self.name,
+            description: self.description,
+            price: self.price,
+            original_price: self.original_price,
+            member_price: self.member_price,
+            quantity: self.quantity,
+            included_sessions: self.included_sessions,
+            sales_start: self.sales_start,
+            sales_end: self.sales_end,
+            min_per_order: self.min_per_order,
+            max_per_order: self.max_per_order,
+            max_per_buyer: self.max_per_buyer,
+            hidden: self.hidden,
+            version: 1,
+        }
+    }
+
     /// A type with a price and no rules of its own.
     #[must_use]
     pub fn simple(name: &str, price: i64, included_sessions: Vec<String>) -> Self {
@@ -92,7 +162,9 @@ impl NewTicketType {
             hidden: false,
         }
     }
+}
 
+impl TicketType {
     /// What no field can say by itself.
     pub(super) fn check(&self, invalid: &mut Invalid) {
         if self
