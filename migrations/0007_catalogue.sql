@@ -13,6 +13,8 @@ create table events (
     category text check (length(category) <= 100),
     venue_id uuid references venues,
     image_urls text[] not null,
+    -- Who teaches: with the right to assigned events they see this one backstage.
+    teacher_ids uuid[] not null,
     time_zone text not null,
     currency text not null check (currency ~ '^[A-Z]{3}$'),
     status text not null,

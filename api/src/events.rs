@@ -55,9 +55,16 @@ impl Versioned for TicketType {
     }
 }
 
+/// The same of the events one teaches.
+const ASSIGNED: Right = Right {
+    resource: "assigned_events",
+    action: "read",
+};
+
 fn viewer<P: Permission>(caller: &Allowed<P>) -> Viewer {
     Viewer {
         backstage: caller.reach(BACKSTAGE),
+        assigned: caller.reach(ASSIGNED),
         user_id: caller.user_id(),
     }
 }

@@ -521,3 +521,52 @@ async fn a_ticket_type_is_changed_and_removed_until_it_is_sold() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_teacher_reads_the_drafts_they_are_assigned_to_and_no_others() {
+    world(async |world| {
+        let lighthouse = world.organizer("lighthouse").await;
+        let teacher = world.member(lighthouse.id, "teacher").await;
+        let door = world.member(lighthouse.id, "door").await;
+        let stranger = world.person("somebody").await;
+        let mut new = workshop();
+        new["teacher_ids"] = json!([teacher.id, door.id]);
+        let theirs = lighthouse.organizer.post("/events", &new).await.expect(201);
+        let other = create(&lighthouse.organizer).await;
+
+        teacher.client.get(&at(&theirs)).await.expect(200);
+        teacher
+            .client
+            .get(&at(&other))
+            .await
+            .refused(404, "EVENT_NOT_FOUND");
+        // The door has no right to read events, assigned or not.
+        door.client
+            .get(&at(&theirs))
+            .await
+            .refused(404, "EVENT_NOT_FOUND");
+        for closed in [&teacher.client, &door.client] {
+            closed.get("/admin/events").await.refused(403, "FORBIDDEN");
+            closed
+                .put(&at(&theirs), &json!({"title": "Mine", "version": 1}))
+                .await
+                .refused(403, "FORBIDDEN");
+        }
+
+        let unknown = json!({"teacher_ids": [teacher.id, stranger.id], "version": 1});
+        let refused = lighthouse.organizer.put(&at(&theirs), &unknown).await;
+        assert_eq!(refused.bad_fields(), ["teacher_ids"]);
+        let nobody = json!({"teacher_ids": [], "version": 1});
+        lighthouse
+            .organizer
+            .put(&at(&theirs), &nobody)
+            .await
+            .expect(200);
+        teacher
+            .client
+            .get(&at(&theirs))
+            .await
+            .refused(404, "EVENT_NOT_FOUND");
+    })
+    .await;
+}

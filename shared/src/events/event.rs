@@ -7,7 +7,7 @@ use super::session::{NewSession, Session};
 use super::status::Status;
 use super::ticket_type::TicketType;
 use crate::clock::Time;
-use crate::ids::{EventId, OrganizationId, VenueId};
+use crate::ids::{EventId, OrganizationId, UserId, VenueId};
 use crate::patch::Patch;
 
 /// Something that takes place.
@@ -25,6 +25,8 @@ pub struct Event {
     pub category: Option<String>,
     pub venue_id: Option<VenueId>,
     pub image_urls: Vec<String>,
+    /// Members of the organization who teach it.
+    pub teacher_ids: Vec<UserId>,
     /// IANA name of the zone that its times are told in.
     pub time_zone: String,
     pub currency: String,
@@ -95,6 +97,9 @@ pub struct NewEvent {
     /// At most 20, each `http` or `https`.
     #[oai(default)]
     pub image_urls: Vec<String>,
+    /// Members of the organization who teach it, at most 50.
+    #[oai(default)]
+    pub teacher_ids: Vec<UserId>,
     /// IANA name; that of the organization if left out.
     #[oai(validator(max_length = 60))]
     pub time_zone: Option<String>,
@@ -139,6 +144,7 @@ impl NewEvent {
             category: None,
             venue_id: None,
             image_urls: Vec::new(),
+            teacher_ids: Vec::new(),
             time_zone: None,
             currency: None,
             sessions: Vec::new(),
@@ -177,6 +183,8 @@ pub struct EventChange {
     pub venue_id: Patch<Option<VenueId>>,
     /// At most 20, each `http` or `https`.
     pub image_urls: Patch<Vec<String>>,
+    /// Members of the organization who teach it, at most 50.
+    pub teacher_ids: Patch<Vec<UserId>>,
     /// IANA name.
     #[oai(validator(max_length = 60))]
     pub time_zone: Patch<String>,
@@ -200,6 +208,7 @@ impl EventChange {
         self.category.apply(&mut event.category);
         self.venue_id.apply(&mut event.venue_id);
         self.image_urls.apply(&mut event.image_urls);
+        self.teacher_ids.apply(&mut event.teacher_ids);
         self.time_zone.apply(&mut event.time_zone);
         self.total_capacity.apply(&mut event.total_capacity);
         self.max_tickets_per_order

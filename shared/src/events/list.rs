@@ -17,6 +17,8 @@ use crate::text::escape_like;
 pub struct Viewer {
     /// Where they may see drafts and whatever else there is.
     pub backstage: Scope,
+    /// The same for the events that they teach.
+    pub assigned: Scope,
     /// Whose vetting counts.
     pub user_id: Option<UserId>,
 }
@@ -52,7 +54,7 @@ pub enum EventSort {
 }
 
 const SELECT: &str = "select e.id, e.organization_id, e.title, e.slug, e.short_description, e.description, e.event_type,
-        e.category, e.venue_id, e.image_urls, e.time_zone, e.currency, e.status, e.status_reason, e.starts_at,
+        e.category, e.venue_id, e.image_urls, e.teacher_ids, e.time_zone, e.currency, e.status, e.status_reason, e.starts_at,
         e.ends_at, p.capacity as total_capacity, e.max_tickets_per_order, e.required_vetting_level,
         e.is_featured, e.is_sensitive, e.version, e.created_at, e.updated_at
  from events e left join pools p on p.id = e.id where ";
@@ -77,7 +79,9 @@ pub(super) async fn one(
     sql.push(" and (");
     viewer.sees(&mut sql);
     sql.push(" or ");
-    viewer.is_backstage(&mut sql);
+    within(&viewer.backstage, &mut sql);
+    sql.push(" or ");
+    viewer.teaches(&mut sql);
     sql.push(")");
     Ok(sql.build_query_as().fetch_optional(db).await?)
 }
@@ -115,23 +119,31 @@ impl Viewer {
         sql.push("))");
     }
 
-    fn is_backstage(&self, sql: &mut QueryBuilder<Postgres>) {
-        match &self.backstage {
-            Scope::Everything => sql.push("true"),
-            Scope::Organizations(ids) => {
-                let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-                sql.push("e.organization_id = any(")
-                    .push_bind(ids)
-                    .push(")")
-            }
-        };
+    fn teaches(&self, sql: &mut QueryBuilder<Postgres>) {
+        sql.push("(");
+        within(&self.assigned, sql);
+        sql.push(" and ")
+            .push_bind(self.user_id)
+            .push(" = any(e.teacher_ids))");
     }
+}
+
+fn within(scope: &Scope, sql: &mut QueryBuilder<Postgres>) {
+    match scope {
+        Scope::Everything => sql.push("true"),
+        Scope::Organizations(ids) => {
+            let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+            sql.push("e.organization_id = any(")
+                .push_bind(ids)
+                .push(")")
+        }
+    };
 }
 
 impl EventFilter {
     fn condition(&self, sql: &mut QueryBuilder<Postgres>, viewer: &Viewer, now: DateTime<Utc>) {
         if self.backstage {
-            viewer.is_backstage(sql);
+            within(&viewer.backstage, sql);
         } else {
             viewer.sees(sql);
             sql.push(" and e.status <> 'cancelled'");

@@ -34,6 +34,7 @@ use crate::venues;
 use crate::version::Expected;
 
 const MOST_IMAGES: usize = 20;
+const MOST_TEACHERS: usize = 50;
 const MOST_SESSIONS: usize = 200;
 
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +105,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         category: new.category,
         venue_id: new.venue_id,
         image_urls: new.image_urls,
+        teacher_ids: new.teacher_ids,
         time_zone: new.time_zone.unwrap_or(organization.time_zone),
         currency: new.currency.unwrap_or(organization.currency),
         status: Status::Draft,
@@ -122,6 +124,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
     };
     event.check()?;
     must_offer(tx, &event).await?;
+    must_teach(tx, &event).await?;
     for slug in slugs_for(&event.title, id.into()) {
         event.slug = slug;
         if store::insert(tx, &event).await? {
@@ -170,6 +173,9 @@ pub async fn change(
     event.check()?;
     if event.venue_id != before.venue_id {
         must_offer(tx, &event).await?;
+    }
+    if event.teacher_ids != before.teacher_ids {
+        must_teach(tx, &event).await?;
     }
     if event.total_capacity != before.total_capacity {
         fit_pool(tx, id.into(), id, "event", event.total_capacity).await?;
@@ -529,6 +535,17 @@ async fn must_offer(tx: &mut Tx, event: &Event) -> Result<()> {
         return Ok(());
     }
     Err(Invalid::field("venue_id", "is no venue of the organization").into())
+}
+
+/// Whoever teaches belongs to the organization.
+async fn must_teach(tx: &mut Tx, event: &Event) -> Result<()> {
+    let teachers = &event.teacher_ids;
+    let known = organizations::belong(tx, event.organization_id, teachers).await?;
+    if teachers.len() > MOST_TEACHERS || !known {
+        let message = "must be at most 50 members of the organization, each once";
+        return Err(Invalid::field("teacher_ids", message).into());
+    }
+    Ok(())
 }
 
 async fn must_be_ready(tx: &mut Tx, id: EventId) -> Result<()> {

@@ -228,6 +228,11 @@ pub async fn change(
     Ok(organization)
 }
 
+/// Whether these are members, each named once.
+pub async fn belong(db: &mut PgConnection, id: OrganizationId, people: &[UserId]) -> Result<bool> {
+    Ok(store::how_many_belong(db, id, people).await? == people.len())
+}
+
 /// The organization with this slug, if there is one.
 pub async fn by_slug(db: &mut PgConnection, slug: &str) -> Result<Option<OrganizationId>> {
     store::by_slug(db, slug).await

@@ -407,3 +407,16 @@ pub(super) async fn forget_invitations(
     );
     Ok(gone.execute(db).await?.rows_affected())
 }
+
+pub(super) async fn how_many_belong(
+    db: &mut PgConnection,
+    id: OrganizationId,
+    people: &[UserId],
+) -> Result<usize> {
+    let number = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from members where organization_id = $1 and user_id = any($2)"#,
+        id as _,
+        people as _,
+    );
+    Ok(usize::try_from(number.fetch_one(db).await?).unwrap_or_default())
+}
