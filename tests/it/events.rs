@@ -495,6 +495,7 @@ async fn a_ticket_type_is_changed_and_removed_until_it_is_sold() {
         assert_eq!(refused.refused(409, "EVENT_NOT_READY"), json!({"missing": ["a ticket type"]}));
 
         let late = json!({"name": "Late", "price": 900, "quantity": 5, "included_sessions": ["S1"], "hidden": true});
+        world.pass(TimeDelta::minutes(1));
         let late = organizer.post(&types, &late).await.expect(201);
         let place = format!("{types}/{}", late["id"].as_str().expect("an id"));
         let shown = world.stranger().get(&types).await.expect(200);
