@@ -97,6 +97,11 @@ create table pools (
     kind text not null check (kind in ('event', 'session', 'ticket_type')),
     capacity integer not null check (capacity > 0),
     sold integer not null default 0,
+    -- How many of those are sold by another service, which can return them.
+    sold_elsewhere integer not null default 0,
+    -- Grows with every change of these numbers; tells which of two that Redis hears of is the newer one.
+    version bigint not null default 1,
+    constraint pools_sold_elsewhere check (sold_elsewhere between 0 and sold),
     constraint pools_not_overdrawn check (sold between 0 and capacity)
 );
 

@@ -7,8 +7,8 @@ use shared::access::Right;
 use shared::clock::Time;
 use shared::events::{
     self, Event, EventChange, EventDetails, EventFilter, EventSort, EventType, NewEvent,
-    NewSession, NewTicketType, Session, SessionChange, StatusChange, TicketType, TicketTypeChange,
-    Viewer,
+    NewSession, NewTicketType, Part, Session, SessionChange, StatusChange, TicketType,
+    TicketTypeChange, Viewer,
 };
 use shared::ids::{EventId, OrganizationId, TicketTypeId, VenueId};
 use shared::page::{All, Page, Paging};
@@ -241,10 +241,14 @@ impl Events {
         event_id: Path<EventId>,
         change: Body<EventChange>,
     ) -> Reply<Found<EventDetails>> {
-        let seen = caller.seen(change.content.version)?;
+        let (seen, id) = (caller.seen(change.content.version)?, event_id.0);
         let change = change.content;
+        let capacity = change.total_capacity.named().flatten();
+        let aside = caller.set_aside(id, Part::Event, capacity).await?;
         let event = caller
-            .change(async |tx| events::change(tx, event_id.0, seen, change).await)
+            .change_having(aside, async |tx| {
+                events::change(tx, id, seen, change, aside).await
+            })
             .await?;
         Ok(Found::new(event))
     }
@@ -345,10 +349,14 @@ impl Events {
         code: Path<String>,
         change: Body<SessionChange>,
     ) -> Reply<Found<Session>> {
-        let seen = caller.seen(change.content.version)?;
-        let change = change.content;
+        let (seen, id) = (caller.seen(change.content.version)?, event_id.0);
+        let (code, change) = (&code.0, change.content);
+        let capacity = change.capacity.named();
+        let aside = caller.set_aside(id, Part::Session(code), capacity).await?;
         let session = caller
-            .change(async |tx| events::change_session(tx, event_id.0, &code.0, seen, change).await)
+            .change_having(aside, async |tx| {
+                events::change_session(tx, id, code, seen, change, aside).await
+            })
             .await?;
         Ok(Found::new(session))
     }
@@ -435,8 +443,13 @@ impl Events {
         let seen = caller.seen(change.content.version)?;
         let change = change.content;
         let (event_id, id) = (event_id.0, ticket_type_id.0);
+        let quantity = change.quantity.named().flatten();
+        let part = Part::TicketType(id);
+        let aside = caller.set_aside(event_id, part, quantity).await?;
         let changed = caller
-            .change(async |tx| events::change_ticket_type(tx, event_id, id, seen, change).await)
+            .change_having(aside, async |tx| {
+                events::change_ticket_type(tx, event_id, id, seen, change, aside).await
+            })
             .await?;
         Ok(Found::new(changed))
     }

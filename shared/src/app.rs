@@ -14,6 +14,7 @@ use crate::accounts::passwords::Passwords;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Result;
+use crate::stock::Stock;
 use crate::tx::Tx;
 
 /// The migrations of our own tables; the job engine brings its own.
@@ -29,6 +30,7 @@ pub struct App {
     pub config: Arc<Config>,
     pub clock: Clock,
     pub redis: Redis,
+    pub stock: Stock,
     pub tokens: Arc<Tokens>,
     pub passwords: Arc<Passwords>,
     pub(crate) rights: Arc<RightsInMemory>,
@@ -39,8 +41,10 @@ impl App {
     /// Prepares the connections without making any: a process starts, and says it is not ready, while
     /// Postgres or Redis is still away.
     pub fn new(config: Arc<Config>, clock: Clock) -> anyhow::Result<Self> {
+        let redis = Redis::new(&config.redis)?;
         Ok(Self {
-            redis: Redis::new(&config.redis)?,
+            stock: Stock::new(redis.connection(), redis.prefix()),
+            redis,
             tokens: Arc::new(Tokens::new(&config.auth)),
             passwords: Arc::new(Passwords::new(&config.auth)?),
             rights: Arc::default(),

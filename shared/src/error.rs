@@ -101,7 +101,7 @@ codes! {
     StatusNotReachable "STATUS_NOT_REACHABLE" Conflict: "No way leads from the status of the event to that one; `details.reachable` lists those that can be reached.";
     SessionInUse "SESSION_IN_USE" Conflict: "A ticket type includes the session, or places of it are sold, or it is the only one.";
     TicketTypeHasSales "TICKET_TYPE_HAS_SALES" Conflict: "Tickets of this type are sold: it can neither be removed nor lose its quantity.";
-    CapacityBelowSold "CAPACITY_BELOW_SOLD" Conflict: "More places are sold than would be left; `details.sold` says how many.";
+    CapacityBelowSold "CAPACITY_BELOW_SOLD" Conflict: "More places are sold or held for buyers than would be left; `details.taken` says how many are sold or held.";
     IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Conflict: "The first request with this key is still running.";
     InvitationExpired "INVITATION_EXPIRED" Gone: "The invitation was not accepted in time; ask for another.";
     MethodNotAllowed "METHOD_NOT_ALLOWED" WrongMethod: "The path knows other methods; `Allow` lists them.";

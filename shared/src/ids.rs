@@ -82,6 +82,8 @@ ids! {
     LoginSessionId,
     /// A mail, waiting or sent.
     MailId,
+    /// What somebody buys, from the moment that its places are held.
+    OrderId,
     /// Who sells.
     OrganizationId,
     /// A set of rights.

@@ -15,6 +15,17 @@ pub enum Patch<T> {
     Set(T),
 }
 
+impl<T: Copy> Patch<T> {
+    /// The value if one is named.
+    #[must_use]
+    pub fn named(&self) -> Option<T> {
+        match self {
+            Self::Keep => None,
+            Self::Set(value) => Some(*value),
+        }
+    }
+}
+
 impl<T> Patch<T> {
     /// Puts the named value in place.
     pub fn apply(self, field: &mut T) {

@@ -16,6 +16,7 @@ use crate::app::{App, Redis};
 use crate::error::{Error, Result};
 use crate::ids::{OrganizationId, UserId};
 use crate::jobs::{self, Job, NewJob};
+use crate::stock::{Places, Stock};
 use crate::telemetry;
 
 /// Dropping it takes everything back.
@@ -29,6 +30,8 @@ pub struct Tx {
     activities: Vec<Activity>,
     jobs: Vec<NewJob>,
     notices: Vec<Notice>,
+    stock: Stock,
+    places: Vec<Places>,
 }
 
 /// What Redis is told as soon as it is true.
@@ -50,6 +53,8 @@ impl Tx {
             activities: Vec::new(),
             jobs: Vec::new(),
             notices: Vec::new(),
+            stock: app.stock.clone(),
+            places: Vec::new(),
         })
     }
 
@@ -114,6 +119,14 @@ impl Tx {
         self.notices.push(Notice { key, value, kept });
     }
 
+    /// Has Redis hear of the places of an event as soon as it is true. If it cannot be told, that is made up for
+    /// within a minute, and until then nothing is sold that Postgres does not have.
+    pub(crate) fn tell_places(&mut self, places: Places) {
+        if !self.places.contains(&places) {
+            self.places.push(places);
+        }
+    }
+
     /// Makes it all true at once, tells Redis, then wakes the workers.
     ///
     /// When Redis cannot be told, the change is true all the same, and the caller hears UNAVAILABLE: whoever
@@ -130,8 +143,10 @@ impl Tx {
         let (actor, cause) = (self.actor, self.cause.as_deref());
         activity::insert(&mut self.db, actor, cause, self.now, &self.activities).await?;
         let queues = jobs::insert(&mut self.db, &self.jobs).await?;
+        let places = Places::read(&mut self.db, self.places).await?;
         self.db.commit().await?;
         let told = tell(&self.redis, &self.notices).await;
+        places.tell(&self.stock, self.now).await;
         jobs::wake(&self.redis.connection(), self.redis.prefix(), &queues).await;
         told
     }

@@ -37,7 +37,7 @@ async fn publish(client: &Client, event: &Value) -> Value {
 
 async fn sell(world: &World, pool: &Value, number: i32) {
     let pool: uuid::Uuid = pool.as_str().and_then(|id| id.parse().ok()).expect("an id");
-    sqlx::query("update pools set sold = sold + $2 where id = $1")
+    sqlx::query("update pools set sold = sold + $2, version = version + 1 where id = $1")
         .bind(pool)
         .bind(number)
         .execute(world.app.pool())
@@ -275,7 +275,7 @@ async fn no_capacity_goes_below_what_is_sold() {
             .await;
         assert_eq!(
             refused.refused(409, "CAPACITY_BELOW_SOLD"),
-            json!({"sold": 7})
+            json!({"taken": 7})
         );
         let kept = organizer
             .put(&place, &json!({"capacity": 7, "version": 1}))
@@ -511,7 +511,7 @@ async fn a_ticket_type_is_changed_and_removed_until_it_is_sold() {
         sell(world, &late["id"], 3).await;
         let fewer = json!({"quantity": 2, "version": 2});
         let refused = organizer.put(&place, &fewer).await.refused(409, "CAPACITY_BELOW_SOLD");
-        assert_eq!(refused, json!({"sold": 3}));
+        assert_eq!(refused, json!({"taken": 3}));
         let unlimited = json!({"quantity": null, "version": 2});
         organizer.put(&place, &unlimited).await.refused(409, "TICKET_TYPE_HAS_SALES");
         organizer.delete(&place).await.refused(409, "TICKET_TYPE_HAS_SALES");

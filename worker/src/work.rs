@@ -10,6 +10,7 @@ use shared::events::{self, Advance};
 use shared::idempotency::{self, Forget};
 use shared::mail::Outbox;
 use shared::organizations::invitations::{self, ForgetInvitations};
+use shared::stock::{self, Reconcile};
 use shared::{App, Result, Tx};
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +57,7 @@ pub fn registry() -> Registry<Hands> {
         .on(accounts::forget_sessions)
         .on(forget_invitations)
         .on(advance_events)
+        .on(reconcile_places)
 }
 
 fn recurring() -> Vec<Recurring> {
@@ -67,6 +69,9 @@ fn recurring() -> Vec<Recurring> {
             CatchUp::Latest,
             |_| Advance {},
         ),
+        Recurring::new("stock.reconcile", minutes(1), CatchUp::Latest, |_| {
+            Reconcile {}
+        }),
         Recurring::new(
             "activity.seal",
             Duration::from_secs(10),
@@ -133,6 +138,11 @@ async fn advance_events(context: JobContext<Hands>, _: Advance) -> JobResult {
         .await?
         > 0
     {}
+    Ok(())
+}
+
+async fn reconcile_places(context: JobContext<Hands>, _: Reconcile) -> JobResult {
+    stock::reconcile(&context.state.app).await?;
     Ok(())
 }
 

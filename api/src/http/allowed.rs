@@ -27,14 +27,16 @@ use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use secrecy::SecretString;
 use shared::access::{self, AccessError, AccessToken, Caller, Person, Right, Scope};
-use shared::accounts::login::{Claim, Proof};
+use shared::accounts::login::{self, Proof};
 use shared::accounts::passwords::{Passwords, Turn};
 use shared::accounts::sessions::Device;
 use shared::app::Reader;
 use shared::config::{Config, Mode};
 use shared::error::{Code, Invalid, Kind, Result};
-use shared::ids::{OrganizationId, UserId};
+use shared::events::{self, Part};
+use shared::ids::{EventId, OrganizationId, UserId};
 use shared::seed::DEMO_KEY;
+use shared::stock::Claim;
 use shared::version::{Expected, VersionError};
 use shared::{App, Tx};
 use uuid::Uuid;
@@ -289,7 +291,7 @@ impl<P: Permission> Allowed<P> {
     pub async fn prove(
         &self,
         turn: &Turn<'_>,
-        claim: &Claim,
+        claim: &login::Claim,
         password: &SecretString,
     ) -> Result<Proof> {
         let Access { app, address, .. } = &self.access;
@@ -319,6 +321,29 @@ impl<P: Permission> Allowed<P> {
         } = &self.access;
         let tx = app.begin(caller.actor, self.scope.clone()).await?;
         Ok(tx.caused_by(request_id.0.clone()))
+    }
+
+    /// Takes places out of the rush that a smaller capacity does away with.
+    pub async fn set_aside(
+        &self,
+        event_id: EventId,
+        part: Part<'_>,
+        capacity: Option<i32>,
+    ) -> Result<Option<Claim>> {
+        events::set_aside(&self.access.app, &self.scope, event_id, part, capacity).await
+    }
+
+    /// Does the work in one transaction; places that were set aside for it go back if it does not come about.
+    pub async fn change_having<T>(
+        &self,
+        aside: Option<Claim>,
+        work: impl AsyncFnOnce(&mut Tx) -> Result<T>,
+    ) -> Result<T> {
+        let done = self.change(work).await;
+        if let (Err(_), Some(claim)) = (&done, aside) {
+            claim.release(&self.access.app).await;
+        }
+        done
     }
 
     /// Does the work in one transaction.

@@ -5,6 +5,8 @@
 //! type with a quantity have one each, and the database refuses a pool that has sold more than it holds. What is a
 //! draft, or asks for more vetting than the reader has, does not exist for them.
 
+mod availability;
+mod capacity;
 mod event;
 pub mod list;
 mod session;
@@ -17,6 +19,10 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub use availability::{
+    Availability, AvailabilitySource, Constraint, SessionAvailability, TicketTypeAvailability,
+};
+pub use capacity::{Part, set_aside};
 pub use event::{Event, EventChange, EventDetails, EventType, NewEvent, StatusChange};
 pub use list::{EventFilter, EventSort, Viewer};
 pub use session::{NewSession, Session, SessionChange};
@@ -28,6 +34,7 @@ use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{EventId, SessionId, TicketTypeId};
 use crate::jobs::{Job, Queue};
 use crate::organizations;
+use crate::stock::{Claim, Places};
 use crate::text::slugs_for;
 use crate::tx::Tx;
 use crate::venues;
@@ -57,8 +64,8 @@ pub enum EventError {
     TicketTypeHasSales,
     #[error("{0}")]
     SessionInUse(&'static str),
-    #[error("{sold} places are sold already.")]
-    CapacityBelowSold { sold: i32 },
+    #[error("{taken} places are sold or held for buyers.")]
+    CapacityBelowSold { taken: i64 },
 }
 
 impl Fault for EventError {
@@ -84,7 +91,7 @@ impl Fault for EventError {
             Self::StatusNotReachable { from } => {
                 json!({ "status": from, "reachable": from.reachable() })
             }
-            Self::CapacityBelowSold { sold } => json!({ "sold": sold }),
+            Self::CapacityBelowSold { taken } => json!({ "taken": taken }),
             _ => json!({}),
         }
     }
@@ -131,7 +138,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
             break;
         }
     }
-    fit_pool(tx, id.into(), id, "event", event.total_capacity).await?;
+    event.pool().fit(tx, event.total_capacity, None).await?;
     for new in sessions {
         insert_session(tx, id, new).await?;
     }
@@ -159,6 +166,7 @@ pub async fn change(
     id: EventId,
     seen: Expected,
     change: EventChange,
+    aside: Option<Claim>,
 ) -> Result<EventDetails> {
     let before = lock(tx, id).await?;
     seen.check(before.version)?;
@@ -178,7 +186,7 @@ pub async fn change(
         must_teach(tx, &event).await?;
     }
     if event.total_capacity != before.total_capacity {
-        fit_pool(tx, id.into(), id, "event", event.total_capacity).await?;
+        before.pool().fit(tx, event.total_capacity, aside).await?;
     }
     event.version += 1;
     event.updated_at = tx.now().into();
@@ -228,6 +236,7 @@ pub async fn delete(tx: &mut Tx, id: EventId, seen: Expected) -> Result<()> {
         return Err(EventError::HasRegistrations { sold }.into());
     }
     store::delete(tx, id).await?;
+    tx.tell_places(Places::Gone(id));
     record(tx, &event, "event.deleted", json!({ "title": event.title }));
     Ok(())
 }
@@ -259,6 +268,7 @@ pub async fn change_session(
     code: &str,
     seen: Expected,
     change: SessionChange,
+    aside: Option<Claim>,
 ) -> Result<Session> {
     let event = lock(tx, id).await?;
     let before = by_code(tx, id, code).await?;
@@ -272,7 +282,10 @@ pub async fn change_session(
     if session.ends_at <= session.starts_at {
         return Err(Invalid::field("ends_at", "must be after `starts_at`").into());
     }
-    store::resize_pool(tx, session.id.into(), session.capacity).await?;
+    if session.capacity != before.capacity {
+        let capacity = Some(session.capacity);
+        before.pool(id).fit(tx, capacity, aside).await?;
+    }
     session.version += 1;
     store::update_session(tx, &session).await?;
     store::follow_sessions(tx, id).await?;
@@ -299,6 +312,7 @@ pub async fn delete_session(tx: &mut Tx, id: EventId, code: &str, seen: Expected
         return Err(EventError::SessionInUse("An event keeps at least one session.").into());
     }
     store::delete_session(tx, session.id).await?;
+    tx.tell_places(Places::Rearranged(id));
     store::follow_sessions(tx, id).await?;
     record_part(
         tx,
@@ -318,14 +332,8 @@ pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Re
     let included = sessions_of(tx, id, &ticket_type).await?;
     let now = tx.now();
     store::insert_ticket_type(tx, id, &ticket_type, &included, now).await?;
-    fit_pool(
-        tx,
-        ticket_type.id.into(),
-        id,
-        "ticket_type",
-        ticket_type.quantity,
-    )
-    .await?;
+    let pool = ticket_type.pool(id);
+    pool.fit(tx, ticket_type.quantity, None).await?;
     let data = json!({ "event_id": id, "name": ticket_type.name, "price": ticket_type.price });
     record_part(tx, &event, "ticket_type.added", ticket_type.id.into(), data);
     Ok(store::ticket_type(tx, id, ticket_type.id)
@@ -340,6 +348,7 @@ pub async fn change_ticket_type(
     ticket_type_id: TicketTypeId,
     seen: Expected,
     change: TicketTypeChange,
+    aside: Option<Claim>,
 ) -> Result<TicketType> {
     let event = lock(tx, id).await?;
     let before = store::ticket_type(tx, id, ticket_type_id).await?;
@@ -354,14 +363,10 @@ pub async fn change_ticket_type(
     let mut invalid = Invalid::default();
     ticket_type.check(&mut invalid);
     invalid.check()?;
-    fit_pool(
-        tx,
-        ticket_type_id.into(),
-        id,
-        "ticket_type",
-        ticket_type.quantity,
-    )
-    .await?;
+    if ticket_type.quantity != before.quantity {
+        let pool = before.pool(id);
+        pool.fit(tx, ticket_type.quantity, aside).await?;
+    }
     ticket_type.version += 1;
     store::update_ticket_type(tx, &ticket_type).await?;
     record_part(
@@ -393,7 +398,7 @@ pub async fn delete_ticket_type(
         .into());
     }
     store::delete_ticket_type(tx, ticket_type_id).await?;
-    fit_pool(tx, ticket_type_id.into(), id, "ticket_type", None).await?;
+    gone.pool(id).fit(tx, None, None).await?;
     record_part(
         tx,
         &event,
@@ -564,27 +569,11 @@ async fn must_be_ready(tx: &mut Tx, id: EventId) -> Result<()> {
     Err(EventError::NotReady { missing }.into())
 }
 
-/// Makes, resizes or removes the pool of something that may have a limit. What is sold is never cut off.
-async fn fit_pool(
-    tx: &mut Tx,
-    id: Uuid,
-    event_id: EventId,
-    kind: &str,
-    capacity: Option<i32>,
-) -> Result<()> {
-    let Some(capacity) = capacity else {
-        return store::delete_pool(tx, id).await;
-    };
-    if store::resize_pool(tx, id, capacity).await? {
-        return Ok(());
-    }
-    store::insert_pool(tx, id, event_id, kind, capacity).await
-}
-
 async fn insert_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<SessionId> {
     let session_id = SessionId::fresh(tx.now());
     store::insert_session(tx, id, session_id, &new).await?;
     store::insert_pool(tx, session_id.into(), id, "session", new.capacity).await?;
+    tx.tell_places(Places::Rearranged(id));
     Ok(session_id)
 }
 

@@ -55,6 +55,12 @@ impl Status {
         !matches!(self, Self::InProgress | Self::Completed | Self::Cancelled)
     }
 
+    /// Whether places can be bought, as far as the event goes.
+    #[must_use]
+    pub const fn is_on_sale(self) -> bool {
+        matches!(self, Self::Published | Self::InProgress)
+    }
+
     /// Whether somebody must say why.
     #[must_use]
     pub const fn needs_reason(self) -> bool {

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::capacity::Part;
 use super::event::Event;
 use super::session::{NewSession, Session};
 use super::status::Status;
@@ -305,19 +306,60 @@ pub(super) async fn insert_pool(
     Ok(())
 }
 
-/// False if there is no such pool. The constraint has the last word, also while places are being sold.
-pub(super) async fn resize_pool(db: &mut PgConnection, id: Uuid, capacity: i32) -> Result<bool> {
-    let sold = sqlx::query_scalar!("select sold from pools where id = $1 for update", id)
-        .fetch_optional(&mut *db)
-        .await?;
-    let Some(sold) = sold else { return Ok(false) };
-    if sold > capacity {
-        return Err(EventError::CapacityBelowSold { sold }.into());
-    }
-    sqlx::query!("update pools set capacity = $2 where id = $1", id, capacity)
-        .execute(db)
-        .await?;
-    Ok(true)
+/// The pool of a part of an event, if it has one.
+pub(super) struct Pool {
+    pub id: Uuid,
+    pub organization_id: OrganizationId,
+    pub capacity: i32,
+}
+
+pub(super) async fn pool_of(
+    db: &mut PgConnection,
+    event_id: EventId,
+    part: Part<'_>,
+) -> Result<Option<Pool>> {
+    let (id, number) = match part {
+        Part::Event => (Some(event_id.0), None),
+        Part::TicketType(id) => (Some(id.0), None),
+        Part::Session(code) => (None, super::session::number(code)),
+    };
+    let pool = sqlx::query_as!(
+        Pool,
+        r#"select p.id, e.organization_id as "organization_id: OrganizationId", p.capacity
+           from pools p join events e on e.id = p.event_id
+           where p.event_id = $1
+                 and (p.id = $2 or p.id = (select s.id from event_sessions s where s.event_id = $1 and s.number = $3))"#,
+        event_id as _,
+        id,
+        number,
+    );
+    Ok(pool.fetch_optional(db).await?)
+}
+
+/// A pool as it is until the end of the transaction.
+pub(super) struct Locked {
+    pub capacity: i32,
+    pub sold: i32,
+}
+
+pub(super) async fn lock_pool(db: &mut PgConnection, id: Uuid) -> Result<Option<Locked>> {
+    let pool = sqlx::query_as!(
+        Locked,
+        "select capacity, sold from pools where id = $1 for update",
+        id
+    );
+    Ok(pool.fetch_optional(db).await?)
+}
+
+pub(super) async fn resize_pool(db: &mut PgConnection, id: Uuid, capacity: i32) -> Result<()> {
+    sqlx::query!(
+        "update pools set capacity = $2, version = version + 1 where id = $1 and capacity <> $2",
+        id,
+        capacity,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Does nothing where there is none. Of a type with a quantity only, so that what is sold of it stays counted.

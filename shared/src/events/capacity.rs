@@ -1,0 +1,128 @@
+//! How many places there are: made more at once, made fewer only by places that nobody has.
+
+use uuid::Uuid;
+
+use super::{Event, EventError, Session, TicketType, store};
+use crate::access::Scope;
+use crate::app::App;
+use crate::error::Result;
+use crate::ids::{EventId, TicketTypeId};
+use crate::stock::{Claim, Places};
+use crate::tx::Tx;
+use crate::version::VersionError;
+
+/// What has a number of places.
+#[derive(Debug, Clone, Copy)]
+pub enum Part<'a> {
+    Event,
+    Session(&'a str),
+    TicketType(TicketTypeId),
+}
+
+/// Takes the places out of the rush that a smaller capacity does away with, before the change itself: what is sold or
+/// held for a buyer cannot be among them.
+///
+/// Nothing is to be taken if it does not get smaller, or if there is no such thing or not for the caller: the change
+/// says so itself.
+pub async fn set_aside(
+    app: &App,
+    scope: &Scope,
+    id: EventId,
+    part: Part<'_>,
+    capacity: Option<i32>,
+) -> Result<Option<Claim>> {
+    let Some(capacity) = capacity else {
+        return Ok(None);
+    };
+    let mut db = app.read().await?;
+    let Some(pool) = store::pool_of(&mut db, id, part).await? else {
+        return Ok(None);
+    };
+    drop(db);
+    let surplus = pool.capacity - capacity;
+    if surplus <= 0 || scope.require(pool.organization_id).is_err() {
+        return Ok(None);
+    }
+    match Claim::take(app, id, pool.id, surplus).await? {
+        Ok(claim) => Ok(Some(claim)),
+        Err(free) => {
+            let taken = i64::from(pool.capacity) - free;
+            Err(EventError::CapacityBelowSold { taken }.into())
+        }
+    }
+}
+
+/// The pool of something that may have a limit.
+pub(super) struct PoolOf {
+    pub id: Uuid,
+    pub event_id: EventId,
+    pub kind: &'static str,
+    /// Of the thing itself.
+    pub version: i64,
+}
+
+impl PoolOf {
+    /// Makes, resizes or removes it. What is sold is never cut off, and fewer places need those set aside before.
+    pub async fn fit(
+        &self,
+        tx: &mut Tx,
+        capacity: Option<i32>,
+        aside: Option<Claim>,
+    ) -> Result<()> {
+        tx.tell_places(Places::Rearranged(self.event_id));
+        let Some(capacity) = capacity else {
+            return store::delete_pool(tx, self.id).await;
+        };
+        let Some(before) = store::lock_pool(tx, self.id).await? else {
+            return store::insert_pool(tx, self.id, self.event_id, self.kind, capacity).await;
+        };
+        if before.sold > capacity {
+            let taken = before.sold.into();
+            return Err(EventError::CapacityBelowSold { taken }.into());
+        }
+        let surplus = before.capacity - capacity;
+        let covered = aside.is_some_and(|claim| claim.pool == self.id && claim.places >= surplus);
+        if surplus > 0 && !covered {
+            let current = self.version;
+            return Err(VersionError::Stale { current }.into());
+        }
+        store::resize_pool(tx, self.id, capacity).await?;
+        if let Some(claim) = aside {
+            tx.tell_places(claim.done());
+        }
+        Ok(())
+    }
+}
+
+impl Event {
+    pub(super) fn pool(&self) -> PoolOf {
+        PoolOf {
+            id: self.id.into(),
+            event_id: self.id,
+            kind: "event",
+            version: self.version,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn pool(&self, event_id: EventId) -> PoolOf {
+        PoolOf {
+            id: self.id.into(),
+            event_id,
+            kind: "session",
+            version: self.version,
+        }
+    }
+}
+
+impl TicketType {
+    pub(super) fn pool(&self, event_id: EventId) -> PoolOf {
+        PoolOf {
+            id: self.id.into(),
+            event_id,
+            kind: "ticket_type",
+            version: self.version,
+        }
+    }
+}

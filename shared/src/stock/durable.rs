@@ -1,0 +1,83 @@
+//! What Postgres says of an event's places.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::{Level, Levels, Told};
+use crate::error::Result;
+use crate::ids::{EventId, OrderId, TicketTypeId};
+
+/// An event's places as Postgres has them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Durable {
+    #[serde(skip)]
+    pub event_id: EventId,
+    pub pools: Vec<Pool>,
+    /// Orders that wait for their payment, with what they hold.
+    pub waiting: Vec<Waiting>,
+    /// Leave an event alone that Redis does not know.
+    pub only_known: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Pool {
+    #[serde(flatten)]
+    pub told: Told,
+    /// The ticket types that draw on it.
+    pub types: Vec<TicketTypeId>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Waiting {
+    pub id: OrderId,
+    pub buyer: String,
+    pub deadline: i64,
+    pub items: Vec<(TicketTypeId, i32)>,
+    pub proof: String,
+    pub sale: String,
+}
+
+impl Durable {
+    pub async fn read(db: &mut PgConnection, event_id: EventId) -> Result<Self> {
+        let pools = sqlx::query!(
+            r#"select p.id, p.capacity, p.sold, p.version,
+                      array(select d.ticket_type_id from ticket_type_pools d where d.pool_id = p.id)
+                          as "types!: Vec<TicketTypeId>"
+               from pools p where p.event_id = $1"#,
+            event_id as _,
+        );
+        let pools = pools
+            .fetch_all(&mut *db)
+            .await?
+            .into_iter()
+            .map(|row| Pool {
+                told: Told {
+                    id: row.id,
+                    capacity: row.capacity,
+                    sold: row.sold,
+                    version: row.version,
+                },
+                types: row.types,
+            });
+        Ok(Self {
+            event_id,
+            pools: pools.collect(),
+            waiting: Vec::new(),
+            only_known: false,
+        })
+    }
+
+    /// The best that can be said while Redis is away: what is held is not known.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        let pools = self.pools.iter().map(|pool| {
+            let level = Level {
+                capacity: pool.told.capacity.into(),
+                sold: pool.told.sold.into(),
+                held: 0,
+            };
+            (pool.told.id, level)
+        });
+        pools.collect()
+    }
+}

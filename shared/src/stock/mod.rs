@@ -1,0 +1,329 @@
+//! What is free right now: the places of an event in Redis, where they are admitted.
+//!
+//! Postgres says how many places of a pool there are and how many are sold; Redis knows that too, and which are held
+//! for somebody at the moment. What is free is the rest. All of it is changed by scripts of one round trip each that
+//! may be run twice, because an answer can be lost; the numbers of Postgres come with the version of their pool, so
+//! they may arrive late, twice or in another order. Whatever Redis forgets or gets wrong, [`reconcile`] puts right,
+//! and until then the constraint of the pool in Postgres has the last word.
+//!
+//! All keys of one event have the same hash tag and lie on one node of a cluster.
+
+mod claim;
+mod durable;
+mod hold;
+mod keys;
+mod places;
+mod reconcile;
+mod scripts;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use redis::aio::{ConnectionLike, ConnectionManager};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use uuid::Uuid;
+
+pub use claim::Claim;
+pub use durable::Durable;
+pub use hold::{Found, HoldToken, NewHold, Placed, Proof, Short};
+pub(crate) use places::Places;
+pub use reconcile::{Drift, Reconcile, Source, levels, place, reconcile};
+
+use crate::error::{Error, Result};
+use crate::ids::{EventId, OrderId};
+use keys::Keys;
+
+/// The places in Redis, by one connection.
+#[derive(Clone)]
+pub struct Stock<C = ConnectionManager> {
+    connection: C,
+    prefix: Arc<str>,
+    warming: Arc<Mutex<()>>,
+}
+
+/// How many places of a pool there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Level {
+    pub capacity: i64,
+    pub sold: i64,
+    pub held: i64,
+}
+
+/// What Postgres says of a pool. Of two, the one with the greater version is true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Told {
+    pub id: Uuid,
+    pub capacity: i32,
+    pub sold: i32,
+    pub version: i64,
+}
+
+/// All pools of an event.
+pub type Levels = BTreeMap<Uuid, Level>;
+
+impl Level {
+    /// Never below nothing, also while Redis catches up with Postgres.
+    #[must_use]
+    pub fn free(self) -> i64 {
+        (self.capacity - self.sold - self.held).max(0)
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send> Stock<C> {
+    pub fn new(connection: C, prefix: &str) -> Self {
+        Self {
+            connection,
+            prefix: prefix.into(),
+            warming: Arc::default(),
+        }
+    }
+
+    async fn warming(&self) -> OwnedMutexGuard<()> {
+        self.warming.clone().lock_owned().await
+    }
+
+    /// Takes places from every pool or from none. The same hold again is answered as before.
+    pub async fn place(&self, now: DateTime<Utc>, hold: &NewHold) -> Result<Placed> {
+        self.run(&scripts::PLACE, hold.event_id, now, hold).await
+    }
+
+    /// What is held, for its owner; nothing if it is over.
+    pub async fn look(
+        &self,
+        now: DateTime<Utc>,
+        event_id: EventId,
+        id: OrderId,
+        proof: &Proof,
+    ) -> Result<Option<Found>> {
+        let ask = json!({ "id": id, "proof": proof });
+        match self.run(&scripts::LOOK, event_id, now, &ask).await? {
+            Looked::Found(found) => Ok(Some(found)),
+            Looked::Missing => Ok(None),
+        }
+    }
+
+    /// Gives the places back: with a proof only to its owner, and only while no order stands on the hold.
+    pub async fn release(
+        &self,
+        now: DateTime<Utc>,
+        event_id: EventId,
+        id: OrderId,
+        proof: Option<&Proof>,
+    ) -> Result<Released> {
+        let ask = json!({ "id": id, "proof": proof });
+        self.run(&scripts::RELEASE, event_id, now, &ask).await
+    }
+
+    /// Moves the deadline, once.
+    pub async fn extend(
+        &self,
+        now: DateTime<Utc>,
+        event_id: EventId,
+        id: OrderId,
+        proof: &Proof,
+        by: chrono::TimeDelta,
+    ) -> Result<Extended> {
+        let ask = json!({ "id": id, "proof": proof, "by": by.num_milliseconds() });
+        self.run(&scripts::EXTEND, event_id, now, &ask).await
+    }
+
+    /// Lets an order stand on the hold, which lapses no more then. False if the hold is over.
+    pub async fn attach(
+        &self,
+        now: DateTime<Utc>,
+        event_id: EventId,
+        id: OrderId,
+        proof: &Proof,
+    ) -> Result<bool> {
+        self.stand(now, event_id, id, proof, true).await
+    }
+
+    /// The order did not come about: the hold lapses at its deadline again.
+    pub async fn detach(
+        &self,
+        now: DateTime<Utc>,
+        event_id: EventId,
+        id: OrderId,
+        proof: &Proof,
+    ) -> Result<bool> {
+        self.stand(now, event_id, id, proof, false).await
+    }
+
+    async fn stand(
+        &self,
+        now: DateTime<Utc>,
+        event_id: EventId,
+        id: OrderId,
+        proof: &Proof,
+        ordered: bool,
+    ) -> Result<bool> {
+        let ask = json!({ "id": id, "proof": proof, "ordered": ordered });
+        let attached = self.run(&scripts::ATTACH, event_id, now, &ask).await?;
+        Ok(matches!(attached, Attached::Attached))
+    }
+
+    /// Forgets holds whose places are sold now, and takes over what Postgres says of the pools.
+    pub async fn settle(
+        &self,
+        now: DateTime<Utc>,
+        event_id: EventId,
+        holds: &[OrderId],
+        pools: &[Told],
+    ) -> Result<()> {
+        let ask = json!({ "holds": holds, "pools": pools });
+        let Settled::Settled = self.run(&scripts::SETTLE, event_id, now, &ask).await?;
+        Ok(())
+    }
+
+    /// All pools as they are now; nothing for an event that Redis does not know.
+    pub async fn read(&self, now: DateTime<Utc>, event_id: EventId) -> Result<Option<Levels>> {
+        let keys = Keys::of(&self.prefix, event_id);
+        let mut connection = self.connection.clone();
+        let mut call = scripts::READ.prepare_invoke();
+        for key in &keys.0 {
+            call.key(key);
+        }
+        call.arg(now.timestamp_millis()).arg("{}");
+        let pools: BTreeMap<String, String> = call.invoke_async(&mut connection).await?;
+        if pools.is_empty() {
+            return Ok(None);
+        }
+        let levels = pools.iter().map(|(id, text)| level(id, text));
+        levels.collect::<Option<Levels>>().map(Some).ok_or_else(|| {
+            Error::Internal(format!("the pools of {event_id} are not readable").into())
+        })
+    }
+
+    /// Makes the event what Postgres says.
+    pub async fn restore(&self, now: DateTime<Utc>, durable: &Durable) -> Result<Restored> {
+        self.run(&scripts::RESTORE, durable.event_id, now, durable)
+            .await
+    }
+
+    /// All holds of an event, for those who look after them.
+    pub async fn holds(&self, event_id: EventId) -> Result<BTreeMap<OrderId, Kept>> {
+        let keys = Keys::of(&self.prefix, event_id);
+        let holds: BTreeMap<String, String> = redis::cmd("HGETALL")
+            .arg(keys.holds())
+            .query_async(&mut self.connection.clone())
+            .await?;
+        let holds = holds.iter().map(|(id, text)| {
+            let id = id.parse().map(OrderId).map_err(|_| unreadable(event_id))?;
+            Ok((id, serde_json::from_str(text)?))
+        });
+        holds.collect()
+    }
+
+    /// Forgets all of an event that is over and gone.
+    pub async fn forget(&self, event_id: EventId) -> Result<()> {
+        let keys = Keys::of(&self.prefix, event_id);
+        redis::cmd("DEL")
+            .arg(&keys.0)
+            .exec_async(&mut self.connection.clone())
+            .await?;
+        Ok(())
+    }
+
+    async fn run<A: Serialize, R: for<'de> Deserialize<'de>>(
+        &self,
+        script: &redis::Script,
+        event_id: EventId,
+        now: DateTime<Utc>,
+        ask: &A,
+    ) -> Result<R> {
+        let keys = Keys::of(&self.prefix, event_id);
+        let mut call = script.prepare_invoke();
+        for key in &keys.0 {
+            call.key(key);
+        }
+        call.arg(now.timestamp_millis())
+            .arg(serde_json::to_string(ask)?);
+        let answer: String = call.invoke_async(&mut self.connection.clone()).await?;
+        Ok(serde_json::from_str(&answer)?)
+    }
+}
+
+fn unreadable(event_id: EventId) -> Error {
+    Error::Internal(format!("a hold of {event_id} is not readable").into())
+}
+
+fn level(id: &str, text: &str) -> Option<(Uuid, Level)> {
+    let mut numbers = text.split(' ').map(|number| number.parse().ok());
+    let (capacity, sold, held) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    let level = Level {
+        capacity,
+        sold,
+        held,
+    };
+    Some((id.parse().ok()?, level))
+}
+
+/// A hold as Redis keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Kept {
+    pub buyer: String,
+    /// Whether an order stands on it.
+    pub ordered: bool,
+    /// Since when it is held, or ordered.
+    pub since: i64,
+    pub deadline: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Released {
+    Released,
+    /// It is over already.
+    Missing,
+    /// An order stands on it; the places come back with the order's end.
+    Ordered,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Extended {
+    Extended {
+        #[serde(with = "chrono::serde::ts_milliseconds")]
+        deadline: DateTime<Utc>,
+    },
+    ExtendedBefore {
+        #[serde(with = "chrono::serde::ts_milliseconds")]
+        deadline: DateTime<Utc>,
+    },
+    Missing,
+    Ordered,
+}
+
+/// What it took to make an event what Postgres says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Restored {
+    /// Redis did not know the event.
+    pub cold: bool,
+    /// By how many places the pools were off.
+    pub drift: i64,
+    /// How many orders had lost their hold.
+    pub missing: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Looked {
+    Found(Found),
+    Missing,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Attached {
+    Attached,
+    Missing,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Settled {
+    Settled,
+}

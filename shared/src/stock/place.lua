@@ -1,0 +1,44 @@
+-- Takes places from every pool or from none.
+--
+-- ask: {id, buyer, deadline, ordered, parts, items, proof, sale, most_holds}
+lapse()
+local known = hold_of(ask.id)
+if known then
+    return answer('placed', { deadline = known.deadline })
+end
+
+local ids = {}
+for at, part in ipairs(ask.parts) do
+    ids[at] = part[1]
+end
+local texts = redis.call('HMGET', POOLS, unpack(ids))
+local pools, short = {}, {}
+for at, part in ipairs(ask.parts) do
+    if not texts[at] then
+        return answer('cold')
+    end
+    pools[at] = pool_of(texts[at])
+    if free(pools[at]) < part[2] then
+        short[#short + 1] = { part[1], math.max(free(pools[at]), 0) }
+    end
+end
+if #short > 0 then
+    return answer('short', { short = short })
+end
+if not ask.ordered and tonumber(redis.call('HGET', BUYERS, ask.buyer) or 0) >= ask.most_holds then
+    return answer('too_many')
+end
+
+local hold = {
+    buyer = ask.buyer, deadline = ask.deadline, ordered = ask.ordered, extended = false,
+    parts = ask.parts, items = ask.items, proof = ask.proof, sale = ask.sale, since = now,
+}
+for at, part in ipairs(ask.parts) do
+    pools[at].held = pools[at].held + part[2]
+    keep(part[1], pools[at])
+end
+write(ask.id, hold)
+if not ask.ordered then
+    will_lapse(ask.id, hold)
+end
+return answer('placed', { deadline = ask.deadline })

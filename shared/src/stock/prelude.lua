@@ -1,0 +1,110 @@
+-- What the scripts share; each of them is appended to this.
+--
+-- KEYS: the pools of one event, its holds, the deadlines of those that lapse, and how many of those each buyer has.
+-- ARGV: the time in milliseconds, and what is asked, in JSON. The answer is JSON too.
+local POOLS, HOLDS, LAPSING, BUYERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local now = tonumber(ARGV[1])
+local ask = cjson.decode(ARGV[2])
+
+-- Enough to keep up with any rush, few enough that nobody waits for it.
+local MOST_LAPSED_AT_ONCE = 200
+
+-- A pool is "capacity sold held version". What is sold and held may pass the capacity for a moment: a batch that
+-- was settled is told of before the one that was settled ahead of it.
+local function pool_of(text)
+    local capacity, sold, held, version = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
+    return {
+        capacity = tonumber(capacity), sold = tonumber(sold), held = tonumber(held), version = tonumber(version),
+    }
+end
+
+local function free(pool)
+    return pool.capacity - pool.sold - pool.held
+end
+
+local function keep(id, pool)
+    local text = string.format('%d %d %d %d', pool.capacity, pool.sold, pool.held, pool.version)
+    redis.call('HSET', POOLS, id, text)
+end
+
+-- A part is {pool, places}. A pool that is gone holds nothing any more.
+local function hold_more(parts, sign)
+    for _, part in ipairs(parts) do
+        local text = redis.call('HGET', POOLS, part[1])
+        if text then
+            local pool = pool_of(text)
+            pool.held = math.max(pool.held + sign * part[2], 0)
+            keep(part[1], pool)
+        end
+    end
+end
+
+local function hold_of(id)
+    local text = redis.call('HGET', HOLDS, id)
+    return text and cjson.decode(text)
+end
+
+local function write(id, hold)
+    redis.call('HSET', HOLDS, id, cjson.encode(hold))
+end
+
+local function will_lapse(id, hold)
+    if redis.call('ZADD', LAPSING, hold.deadline, id) == 1 then
+        redis.call('HINCRBY', BUYERS, hold.buyer, 1)
+    end
+end
+
+local function lapses_no_more(id, hold)
+    if redis.call('ZREM', LAPSING, id) == 1 and redis.call('HINCRBY', BUYERS, hold.buyer, -1) <= 0 then
+        redis.call('HDEL', BUYERS, hold.buyer)
+    end
+end
+
+-- The hold is no more, and its places are held no more.
+local function forget(id, hold)
+    hold_more(hold.parts, -1)
+    lapses_no_more(id, hold)
+    redis.call('HDEL', HOLDS, id)
+end
+
+-- Places of holds whose time is over are free from their deadline on. An order's hold waits for the order's end.
+local function lapse()
+    local over = redis.call('ZRANGEBYSCORE', LAPSING, '-inf', now, 'LIMIT', 0, MOST_LAPSED_AT_ONCE)
+    for _, id in ipairs(over) do
+        local hold = hold_of(id)
+        if hold then
+            forget(id, hold)
+        else
+            redis.call('ZREM', LAPSING, id)
+        end
+    end
+end
+
+-- The hold if it lives and, where a proof is asked for, is the caller's.
+local function living(id, proof)
+    local hold = hold_of(id)
+    if not hold or (proof and hold.proof ~= proof) then
+        return nil
+    end
+    if not hold.ordered and hold.deadline <= now then
+        forget(id, hold)
+        return nil
+    end
+    return hold
+end
+
+-- Takes over what Postgres says of a pool, unless something newer is known.
+local function learn(pool)
+    local text = redis.call('HGET', POOLS, pool.id)
+    local known = text and pool_of(text)
+    if known and known.version < pool.version then
+        known.capacity, known.sold, known.version = pool.capacity, pool.sold, pool.version
+        keep(pool.id, known)
+    end
+end
+
+local function answer(outcome, fields)
+    fields = fields or {}
+    fields.outcome = outcome
+    return cjson.encode(fields)
+end

@@ -1,0 +1,96 @@
+-- Makes the event what Postgres says: every pool as sold there, a hold for each order that waits for its payment, and
+-- held in each pool what the holds say. What was told of meanwhile stays: the version of a pool is its generation.
+-- Answers how many places had drifted, and how many holds of orders were missing. Asked to, it leaves an event alone
+-- that Redis does not know.
+--
+-- ask: {pools: [{id, capacity, sold, version, types}], waiting: [{id, buyer, deadline, items, proof, sale}], only_known}
+lapse()
+local cold = redis.call('EXISTS', POOLS) == 0
+if cold and ask.only_known then
+    return answer('restored', { cold = true, drift = 0, missing = 0 })
+end
+
+local missing = 0
+for _, order in ipairs(ask.waiting) do
+    if redis.call('HEXISTS', HOLDS, order.id) == 0 then
+        missing = missing + 1
+        order.ordered, order.extended, order.since, order.parts = true, false, now, {}
+        write(order.id, order)
+    end
+end
+
+-- How many places each hold takes from each pool, by what the pools say they are of.
+local pools_of_type, held = {}, {}
+for _, pool in ipairs(ask.pools) do
+    held[pool.id] = 0
+    for _, kind in ipairs(pool.types) do
+        pools_of_type[kind] = pools_of_type[kind] or {}
+        table.insert(pools_of_type[kind], pool.id)
+    end
+end
+local function same(parts, taken)
+    local number = 0
+    for _ in pairs(taken) do
+        number = number + 1
+    end
+    for _, part in ipairs(parts) do
+        number = number - (taken[part[1]] == part[2] and 1 or 2)
+    end
+    return number == 0
+end
+
+local function taken_by(hold)
+    local taken = {}
+    -- Places that were taken out of a pool itself, such as to make it smaller, are of no ticket type.
+    if #hold.items == 0 then
+        for _, part in ipairs(hold.parts) do
+            taken[part[1]] = held[part[1]] and part[2]
+        end
+    end
+    for _, item in ipairs(hold.items) do
+        for _, pool in ipairs(pools_of_type[item[1]] or {}) do
+            taken[pool] = (taken[pool] or 0) + item[2]
+        end
+    end
+    return taken
+end
+
+local holds = redis.call('HGETALL', HOLDS)
+for at = 1, #holds, 2 do
+    local hold = cjson.decode(holds[at + 1])
+    local taken, parts = taken_by(hold), {}
+    for pool, places in pairs(taken) do
+        parts[#parts + 1] = { pool, places }
+        held[pool] = held[pool] + places
+    end
+    if not same(hold.parts, taken) then
+        hold.parts = parts
+        write(holds[at], hold)
+    end
+end
+
+local drift, listed = 0, {}
+for _, pool in ipairs(ask.pools) do
+    local text = redis.call('HGET', POOLS, pool.id)
+    local known = text and pool_of(text)
+    local now_so = known and known.version >= pool.version and known or pool
+    if known then
+        drift = drift + math.abs(known.held - held[pool.id])
+        drift = drift + math.abs(known.capacity - known.sold - now_so.capacity + now_so.sold)
+        -- The same version with other numbers is none that Postgres ever wrote.
+        if known.version == pool.version and (known.sold ~= pool.sold or known.capacity ~= pool.capacity) then
+            drift = drift + math.abs(known.capacity - known.sold - pool.capacity + pool.sold)
+            now_so = pool
+        end
+    end
+    listed[pool.id] = true
+    keep(pool.id, {
+        capacity = now_so.capacity, sold = now_so.sold, held = held[pool.id], version = now_so.version,
+    })
+end
+for _, id in ipairs(redis.call('HKEYS', POOLS)) do
+    if not listed[id] then
+        redis.call('HDEL', POOLS, id)
+    end
+end
+return answer('restored', { cold = cold, drift = drift, missing = missing })
