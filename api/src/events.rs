@@ -481,7 +481,7 @@ impl Events {
 }
 
 /// The event as this caller may see it.
-async fn find(public: &Public, name: &str) -> shared::Result<EventDetails> {
+pub(crate) async fn find(public: &Public, name: &str) -> shared::Result<EventDetails> {
     let mut db = public.read().await?;
     let mut details = events::get(&mut db, &viewer(public), name).await?;
     let organization_id = details.event.organization_id;

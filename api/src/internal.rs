@@ -1,14 +1,17 @@
 //! Routes between services, below `/internal`.
 
+use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use shared::accounts::{self, Profile};
 use shared::clock::Time;
-use shared::ids::LoginSessionId;
+use shared::error::Invalid;
+use shared::events::seats::{self, Seats};
+use shared::ids::{EventId, LoginSessionId};
 
 use crate::http::allowed::Internal;
-use crate::http::answer::Reply;
-use crate::http::body::Body;
+use crate::http::answer::{Once, Reply};
+use crate::http::body::{Body, Digested};
 use crate::http::tags::Tag;
 
 #[derive(Object)]
@@ -27,6 +30,26 @@ struct Verified {
     session_id: Option<LoginSessionId>,
     expires_at: Option<Time>,
     user: Option<Profile>,
+}
+
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct SeatsMoved {
+    /// How many seats: below 0 to take them, above 0 to return them.
+    #[oai(validator(minimum(value = "-500000"), maximum(value = "500000")))]
+    quantity: i32,
+    /// The version of the inventory that you have seen.
+    version: i64,
+}
+
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct SeatsReturned {
+    /// How many seats.
+    #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
+    quantity: i32,
+    /// The version of the inventory that you have seen.
+    version: i64,
 }
 
 pub struct InternalPaths;
@@ -56,4 +79,105 @@ impl InternalPaths {
             user: Some(profile),
         }))
     }
+
+    /// What is free of an event
+    ///
+    /// Errors: EVENT_NOT_FOUND
+    #[oai(
+        path = "/events/:event_id",
+        method = "get",
+        operation_id = "read_seats"
+    )]
+    async fn seats(&self, service: Internal, event_id: Path<EventId>) -> Reply<Json<Seats>> {
+        let seats = seats::seats(service.app(), service.scope(), event_id.0).await?;
+        Ok(Json(seats))
+    }
+
+    /// Take seats of an event, or return them
+    ///
+    /// The version is that of the inventory, which grows with every change of what is sold, by whomever. An event
+    /// without a total gets one as large as its sessions together.
+    ///
+    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_ON_SALE, INSUFFICIENT_SEATS, SEATS_NOT_TAKEN, CONCURRENT_UPDATE
+    #[oai(
+        path = "/events/:event_id/update-availability",
+        method = "post",
+        operation_id = "update_availability"
+    )]
+    async fn update_availability(
+        &self,
+        service: Internal,
+        event_id: Path<EventId>,
+        moved: Body<SeatsMoved>,
+    ) -> Reply<Once<Json<Seats>>> {
+        let SeatsMoved { quantity, version } = moved.content;
+        match quantity {
+            0 => Err(Invalid::field("quantity", "must not be 0").into()),
+            ..0 => take(&service, event_id.0, &moved, -quantity, version).await,
+            1.. => give_back(&service, event_id.0, &moved, quantity, version).await,
+        }
+    }
+
+    /// Return seats of an event
+    ///
+    /// Errors: EVENT_NOT_FOUND, SEATS_NOT_TAKEN, CONCURRENT_UPDATE
+    #[oai(
+        path = "/events/:event_id/return-seats",
+        method = "post",
+        operation_id = "return_seats"
+    )]
+    async fn return_seats(
+        &self,
+        service: Internal,
+        event_id: Path<EventId>,
+        returned: Body<SeatsReturned>,
+    ) -> Reply<Once<Json<Seats>>> {
+        let SeatsReturned { quantity, version } = returned.content;
+        give_back(&service, event_id.0, &returned, quantity, version).await
+    }
+}
+
+async fn take(
+    service: &Internal,
+    id: EventId,
+    body: &Body<SeatsMoved>,
+    seats: i32,
+    version: i64,
+) -> Reply<Once<Json<Seats>>> {
+    let (app, scope) = (service.app(), service.scope());
+    if seats::without_pool(app, scope, id).await? {
+        service
+            .change(async |tx| seats::ensure_pool(tx, id).await)
+            .await?;
+    }
+    let reserved = seats::reserve(app, scope, id, seats, version).await;
+    let (held, mut taken) = (reserved.as_ref().ok().copied(), false);
+    // A refusal is told inside: to a request that was answered before, it does not matter.
+    let answer = service
+        .once(body, async |tx| {
+            let seats = seats::take(tx, reserved?, version).await?;
+            taken = true;
+            Ok(Json(seats))
+        })
+        .await;
+    if let Some(claim) = held
+        && (answer.is_err() || !taken)
+    {
+        claim.release(app).await;
+    }
+    answer
+}
+
+async fn give_back(
+    service: &Internal,
+    id: EventId,
+    body: &impl Digested,
+    seats: i32,
+    version: i64,
+) -> Reply<Once<Json<Seats>>> {
+    service
+        .once(body, async |tx| {
+            Ok(Json(seats::give_back(tx, id, seats, version).await?))
+        })
+        .await
 }

@@ -6,6 +6,7 @@
 mod admin_users;
 mod api_keys;
 mod auth;
+mod availability;
 mod events;
 pub mod http;
 mod internal;
@@ -53,6 +54,7 @@ type Api = (
     api_keys::ApiKeys,
     venues::Venues,
     events::Events,
+    availability::AvailabilityPaths,
 );
 
 pub(crate) fn service() -> OpenApiService<Api, ()> {
@@ -67,6 +69,7 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
         api_keys::ApiKeys,
         venues::Venues,
         events::Events,
+        availability::AvailabilityPaths,
     );
     OpenApiService::new(api, "Holdfast", env!("CARGO_PKG_VERSION"))
 }
@@ -122,7 +125,7 @@ pub fn endpoint(app: App, stop: CancellationToken) -> impl Endpoint + 'static {
     Route::new()
         .nest(PREFIX, service())
         .nest(INTERNAL_PREFIX, internal_service())
-        .nest("/", ops::routes(&app.config.http, stop))
+        .nest("/", ops::routes(&app.config.http, stop.clone()))
         .around(etag::not_modified)
         // Each layer is part of the type of the next: the compiler gives up on all of them in one.
         .boxed()
@@ -133,5 +136,6 @@ pub fn endpoint(app: App, stop: CancellationToken) -> impl Endpoint + 'static {
         .around(move |next, request| cors::answer(next, request, cors.clone()))
         .around(observe::observe)
         .data(limiter)
+        .data(stop)
         .data(app)
 }

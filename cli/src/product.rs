@@ -19,6 +19,8 @@ pub enum Command {
     Migrate,
     /// Fill in the demo data; refused in production
     Seed,
+    /// Compare Redis with Postgres, repair what differs, and say what it was
+    Reconcile,
     /// Manage platform administrators
     #[command(subcommand)]
     Admin(admin::Admin),
@@ -48,6 +50,7 @@ impl Command {
             Self::Seed => run::seed(Arc::new(config()?))
                 .await
                 .map(|()| ExitCode::SUCCESS),
+            Self::Reconcile => run::reconcile(Arc::new(config()?)).await,
             Self::Admin(admin) => admin.run(config()?).await,
             Self::Doctor => doctor::doctor().await,
             Self::Health(options) => health::health(options, &config()?).await,

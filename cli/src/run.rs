@@ -1,6 +1,7 @@
 //! Where the commands meet the rest of the workspace: every call into it is made here.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -13,7 +14,7 @@ use shared::clock::Clock;
 use shared::config::{Config, Mode};
 use shared::ids;
 use shared::seed::{self, DEMO_ADMIN, DEMO_KEY, DEMO_ORGANIZER, DEMO_PASSWORD};
-use shared::telemetry;
+use shared::{stock, telemetry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +70,16 @@ pub async fn seed(config: Arc<Config>) -> anyhow::Result<()> {
         );
     }
     Ok(seed::demo(&app(&config)?).await?)
+}
+
+/// Makes Redis what Postgres says; tells what differed.
+pub async fn reconcile(config: Arc<Config>) -> anyhow::Result<ExitCode> {
+    let drift = stock::reconcile(&app(&config)?).await?;
+    println!(
+        "{} events compared: {} differed, by {} places and {} lost holds of orders; they are repaired.",
+        drift.events, drift.drifted, drift.places, drift.missing
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 fn app(config: &Config) -> anyhow::Result<App> {

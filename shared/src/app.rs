@@ -14,6 +14,7 @@ use crate::accounts::passwords::Passwords;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Result;
+use crate::events::Watches;
 use crate::stock::Stock;
 use crate::tx::Tx;
 
@@ -31,6 +32,7 @@ pub struct App {
     pub clock: Clock,
     pub redis: Redis,
     pub stock: Stock,
+    pub(crate) watches: Watches,
     pub tokens: Arc<Tokens>,
     pub passwords: Arc<Passwords>,
     pub(crate) rights: Arc<RightsInMemory>,
@@ -44,6 +46,7 @@ impl App {
         let redis = Redis::new(&config.redis)?;
         Ok(Self {
             stock: Stock::new(redis.connection(), redis.prefix()),
+            watches: Watches::default(),
             redis,
             tokens: Arc::new(Tokens::new(&config.auth)),
             passwords: Arc::new(Passwords::new(&config.auth)?),

@@ -102,6 +102,9 @@ codes! {
     SessionInUse "SESSION_IN_USE" Conflict: "A ticket type includes the session, or places of it are sold, or it is the only one.";
     TicketTypeHasSales "TICKET_TYPE_HAS_SALES" Conflict: "Tickets of this type are sold: it can neither be removed nor lose its quantity.";
     CapacityBelowSold "CAPACITY_BELOW_SOLD" Conflict: "More places are sold or held for buyers than would be left; `details.taken` says how many are sold or held.";
+    EventNotOnSale "EVENT_NOT_ON_SALE" Conflict: "The event is a draft, postponed, on hold, over or cancelled.";
+    InsufficientSeats "INSUFFICIENT_SEATS" Conflict: "Fewer seats are free than asked for; `details.available` says how many.";
+    SeatsNotTaken "SEATS_NOT_TAKEN" Conflict: "More seats would come back than were taken here.";
     IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Conflict: "The first request with this key is still running.";
     InvitationExpired "INVITATION_EXPIRED" Gone: "The invitation was not accepted in time; ask for another.";
     MethodNotAllowed "METHOD_NOT_ALLOWED" WrongMethod: "The path knows other methods; `Allow` lists them.";

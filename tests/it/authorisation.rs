@@ -3,7 +3,7 @@
 use api::http::document::document;
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::{access, accounts};
+use shared::accounts;
 use tests::{Client, Organizer, World, harbour_hall, workshop, world};
 
 /// Who tries, one letter each, in the order of the table.
@@ -43,6 +43,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("end_login_session", ".amdtgorP.."),
     ("end_other_login_sessions", ".amdtgorP.."),
     ("follow_activity", "......o.P.."),
+    ("follow_availability", "samdtgorPki"),
     ("forgot_password", "samdtgorPki"),
     ("healthz", "samdtgorPki"),
     ("invite_member", "......o.P.."),
@@ -62,9 +63,12 @@ const EXPECTED: &[(&str, &str)] = &[
     ("login_organizer", "samdtgorPki"),
     ("logout", ".amdtgorP.."),
     ("make_api_key", "......o.P.."),
+    ("read_availability", "samdtgorPki"),
     ("read_event", "samdtgorPki"),
     ("read_me", ".amdtgorP.."),
     ("read_organization", ".....go.Pk."),
+    ("read_seats", "..........i"),
+    ("read_ticket_type_availability", "samdtgorPki"),
     ("read_user", "........P.."),
     ("read_venue", "samdtgorPki"),
     ("ready", "samdtgorPki"),
@@ -74,7 +78,9 @@ const EXPECTED: &[(&str, &str)] = &[
     ("register_organizer", "samdtgorPki"),
     ("remove_member", "......o.P.."),
     ("reset_password", "samdtgorPki"),
+    ("return_seats", "..........i"),
     ("revoke_api_key", "......o.P.."),
+    ("update_availability", "..........i"),
     ("verify_access_token", "..........i"),
     ("verify_email", "samdtgorPki"),
 ];
@@ -139,16 +145,10 @@ async fn callers(
     world
         .change(async |tx| accounts::make_platform_admin(tx, admin.id).await)
         .await;
-    let internal = world
-        .change(async |tx| {
-            let (now, scopes) = (tx.now(), [access::INTERNAL.to_owned()]);
-            access::create_api_key(tx, ours.id, "internal", &scopes, now).await
-        })
-        .await;
     callers.push(('r', rival.client));
     callers.push(('P', admin.client));
     callers.push(('k', ours.organizer.clone()));
-    callers.push(('i', world.with_key(&internal)));
+    callers.push(('i', world.internal(ours.id).await));
     callers
 }
 

@@ -3,6 +3,7 @@
 mod accounts;
 mod activity;
 mod authorisation;
+mod availability;
 mod document;
 mod events;
 mod http;
@@ -10,5 +11,6 @@ mod idempotency;
 mod mail;
 mod organizations;
 mod queue;
+mod seats;
 mod venues;
 mod worker;

@@ -80,6 +80,23 @@ impl Client {
         self.send(Method::DELETE, path, None).await
     }
 
+    /// Opens a stream of server-sent events.
+    pub async fn follow(&self, path: &str) -> Events {
+        let mut request = self.http.get(format!("{}/api/v1{path}", self.base));
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200, "{path}");
+        Events {
+            response,
+            read: String::new(),
+        }
+    }
+
     /// Sends anything, well formed or not. `path` is below `/api/v1` unless it names a place of its own.
     pub async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
         let absolute = [
@@ -120,7 +137,13 @@ impl Client {
         }
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.expect("a body");
+        let endless = headers.get(header::CONTENT_TYPE);
+        let endless = endless.is_some_and(|kind| kind == "text/event-stream");
+        let text = if endless {
+            String::new()
+        } else {
+            response.text().await.expect("a body")
+        };
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         let answer = Answer {
             status,
@@ -132,6 +155,56 @@ impl Client {
             answer.is_documented(&method, &path);
         }
         answer
+    }
+}
+
+/// Server-sent events, one after the other.
+pub struct Events {
+    response: reqwest::Response,
+    read: String,
+}
+
+impl Events {
+    /// The next message, or nothing when the stream has ended.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            while let Some((event, rest)) = self.read.split_once("\n\n") {
+                let data: Vec<&str> = event
+                    .lines()
+                    .filter_map(|l| l.strip_prefix("data: "))
+                    .collect();
+                let message = serde_json::from_str(&data.join("\n")).ok();
+                self.read = String::from(rest);
+                if message.is_some() {
+                    return message;
+                }
+            }
+            let chunk = self.response.chunk().await.ok()??;
+            self.read
+                .push_str(std::str::from_utf8(&chunk).expect("text"));
+        }
+    }
+
+    /// The first message from now on that is as wanted; a test waits ten seconds for it at most.
+    #[track_caller]
+    pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> impl Future<Output = Value> {
+        let at = std::panic::Location::caller();
+        async move {
+            let found = async {
+                loop {
+                    let message = self
+                        .next()
+                        .await
+                        .unwrap_or_else(|| panic!("{at}: the stream ended"));
+                    if wanted(&message) {
+                        return message;
+                    }
+                }
+            };
+            let patience = std::time::Duration::from_secs(10);
+            let found = tokio::time::timeout(patience, found).await;
+            found.unwrap_or_else(|_| panic!("{at}: no such message came"))
+        }
     }
 }
 

@@ -22,11 +22,11 @@ use shared::activity::{self, Verdict};
 use shared::clock::Clock;
 use shared::config::{Config, Source};
 use shared::ids::{LoginSessionId, OrganizationId, UserId};
-use shared::{App, Tx, organizations};
+use shared::{App, Tx, organizations, stock};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, Events};
 pub use database::{Database, env, migrate};
 
 /// What must be true of the database at the end of every test; a row is a breach.
@@ -166,6 +166,18 @@ impl World {
         done
     }
 
+    /// A service of ours, with a key of the scope `internal` of this organization.
+    pub async fn internal(&self, organization_id: OrganizationId) -> Client {
+        let scopes = [access::INTERNAL.to_owned()];
+        let key = self
+            .change(async |tx| {
+                let now = tx.now();
+                access::create_api_key(tx, organization_id, "internal", &scopes, now).await
+            })
+            .await;
+        self.with_key(&key)
+    }
+
     /// A new organization and keys to act for it.
     pub async fn organizer(&self, slug: &str) -> Organizer {
         let (id, organizer, member) = self
@@ -299,6 +311,13 @@ impl World {
             .await
             .expect("invariants");
         assert!(breaches.is_empty(), "broken invariants: {breaches:?}");
+        let drift = stock::reconcile(&self.app).await.expect("both sides");
+        let (places, missing) = (drift.places, drift.missing);
+        assert_eq!(
+            (places, missing),
+            (0, 0),
+            "Redis and Postgres differ at rest"
+        );
         self.chains_are_whole().await;
     }
 
@@ -349,6 +368,25 @@ pub fn workshop() -> Value {
         "title": "Rope Basics", "event_type": "class", "category": "Workshops",
         "starts_at": "2026-02-10T18:00:00Z", "ends_at": "2026-02-10T20:00:00Z", "capacity": 20,
     })
+}
+
+/// Puts an event with one ticket type on sale; answers it as it is then.
+pub async fn on_sale(organizer: &Client, event: &Value, ticket_type: &Value) -> Value {
+    let event = organizer.post("/events", event).await.expect(201);
+    let place = format!("/events/{}", event["id"].as_str().expect("an id"));
+    let types = format!("{place}/ticket-types");
+    organizer.post(&types, ticket_type).await.expect(201);
+    let publish = json!({"status": "published", "version": 1});
+    organizer
+        .put(&format!("{place}/status"), &publish)
+        .await
+        .expect(200)
+}
+
+/// A ticket type as a client describes it, of the first session.
+#[must_use]
+pub fn standard() -> Value {
+    json!({"name": "Standard", "price": 4500, "included_sessions": ["S1"]})
 }
 
 /// A venue as a client describes it.

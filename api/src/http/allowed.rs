@@ -39,6 +39,7 @@ use shared::seed::DEMO_KEY;
 use shared::stock::Claim;
 use shared::version::{Expected, VersionError};
 use shared::{App, Tx};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use uuid::Uuid;
 
 use super::answer::Failure;
@@ -234,9 +235,20 @@ pub(super) struct Access {
     address: String,
     user_agent: Option<String>,
     if_match: Option<String>,
+    stop: CancellationToken,
 }
 
 impl<P: Permission> Allowed<P> {
+    /// What the process has in its hands, for what is neither only reading nor a change.
+    pub fn app(&self) -> &App {
+        &self.access.app
+    }
+
+    /// Until the process is about to end.
+    pub fn until_the_end(&self) -> WaitForCancellationFutureOwned {
+        self.access.stop.clone().cancelled_owned()
+    }
+
     /// A connection for reading.
     pub async fn read(&self) -> Result<Reader> {
         self.access.app.read().await
@@ -472,6 +484,7 @@ impl Access {
             address: observe::address(request, app.config.http.trust_forwarded).to_string(),
             user_agent: request.header("user-agent").map(str::to_owned),
             if_match: header(request, "If-Match")?,
+            stop: request.data().cloned().unwrap_or_default(),
         })
     }
 }

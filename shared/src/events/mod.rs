@@ -9,6 +9,8 @@ mod availability;
 mod capacity;
 mod event;
 pub mod list;
+mod live;
+pub mod seats;
 mod session;
 mod status;
 mod store;
@@ -25,11 +27,13 @@ pub use availability::{
 pub use capacity::{Part, set_aside};
 pub use event::{Event, EventChange, EventDetails, EventType, NewEvent, StatusChange};
 pub use list::{EventFilter, EventSort, Viewer};
+pub use live::{Latest, Watches, availability, watch};
 pub use session::{NewSession, Session, SessionChange};
 pub use status::Status;
 pub use ticket_type::{NewTicketType, TicketType, TicketTypeChange};
 
 use crate::activity::{self, Activity};
+use crate::app::App;
 use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{EventId, SessionId, TicketTypeId};
 use crate::jobs::{Job, Queue};
@@ -64,6 +68,12 @@ pub enum EventError {
     TicketTypeHasSales,
     #[error("{0}")]
     SessionInUse(&'static str),
+    #[error("The event is not on sale.")]
+    NotOnSale,
+    #[error("{available} seats are free.")]
+    InsufficientSeats { requested: i32, available: i64 },
+    #[error("More seats would come back than were taken.")]
+    SeatsNotTaken,
     #[error("{taken} places are sold or held for buyers.")]
     CapacityBelowSold { taken: i64 },
 }
@@ -81,6 +91,9 @@ impl Fault for EventError {
             Self::TicketTypeHasSales => Code::TicketTypeHasSales,
             Self::SessionInUse(_) => Code::SessionInUse,
             Self::CapacityBelowSold { .. } => Code::CapacityBelowSold,
+            Self::NotOnSale => Code::EventNotOnSale,
+            Self::InsufficientSeats { .. } => Code::InsufficientSeats,
+            Self::SeatsNotTaken => Code::SeatsNotTaken,
         }
     }
 
@@ -92,6 +105,10 @@ impl Fault for EventError {
                 json!({ "status": from, "reachable": from.reachable() })
             }
             Self::CapacityBelowSold { taken } => json!({ "taken": taken }),
+            Self::InsufficientSeats {
+                requested,
+                available,
+            } => json!({ "requested": requested, "available": available }),
             _ => json!({}),
         }
     }
@@ -150,6 +167,26 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
 pub async fn get(db: &mut PgConnection, viewer: &Viewer, name: &str) -> Result<EventDetails> {
     let event = list::one(db, viewer, name).await?;
     details(db, event.ok_or(EventError::NotFound)?).await
+}
+
+/// The event that a ticket type is of.
+pub async fn of_ticket_type(db: &mut PgConnection, id: TicketTypeId) -> Result<EventId> {
+    let event_id = store::event_of_ticket_type(db, id).await?;
+    Ok(event_id.ok_or(EventError::TicketTypeNotFound)?)
+}
+
+/// An event as everybody may see it, if everybody may: what is hidden is left out.
+pub async fn public_details(app: &App, id: EventId) -> Result<Option<EventDetails>> {
+    let mut db = app.read().await?;
+    let Some(event) = list::by_id(&mut db, id).await? else {
+        return Ok(None);
+    };
+    if event.status == Status::Draft {
+        return Ok(None);
+    }
+    let mut details = details(&mut db, event).await?;
+    details.ticket_types.retain(|kind| !kind.hidden);
+    Ok(Some(details))
 }
 
 async fn details(db: &mut PgConnection, event: Event) -> Result<EventDetails> {

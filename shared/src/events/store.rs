@@ -12,6 +12,7 @@ use super::ticket_type::TicketType;
 use super::{EventError, EventId};
 use crate::error::{OnConstraint as _, Result};
 use crate::ids::{OrganizationId, SessionId, TicketTypeId};
+use crate::stock::Told;
 
 pub(super) async fn lock(db: &mut PgConnection, id: EventId) -> Result<()> {
     sqlx::query!("select from events where id = $1 for update", id as _)
@@ -409,4 +410,71 @@ pub(super) async fn advance(
     Ok(moved
         .map(|row| (row.id, row.organization_id, row.from, row.to))
         .collect())
+}
+
+/// What another service needs to know of an event's places.
+pub(super) struct Inventory {
+    pub organization_id: OrganizationId,
+    pub status: Status,
+    /// Of the event's own pool, if it has one.
+    pub version: Option<i64>,
+    pub sessions: Vec<Uuid>,
+}
+
+pub(super) async fn inventory(db: &mut PgConnection, id: EventId) -> Result<Option<Inventory>> {
+    let inventory = sqlx::query_as!(
+        Inventory,
+        r#"select e.organization_id as "organization_id: OrganizationId", e.status as "status: Status",
+                  p.version as "version?",
+                  array(select s.id from event_sessions s where s.event_id = e.id) as "sessions!"
+           from events e left join pools p on p.id = e.id
+           where e.id = $1"#,
+        id as _,
+    );
+    Ok(inventory.fetch_optional(db).await?)
+}
+
+/// How many places all sessions have together.
+pub(super) async fn seats_of_sessions(db: &mut PgConnection, id: EventId) -> Result<i32> {
+    let seats = sqlx::query_scalar!(
+        r#"select least(sum(capacity), 2147483647)::int as "seats!" from pools
+           where event_id = $1 and kind = 'session'"#,
+        id as _,
+    );
+    Ok(seats.fetch_one(db).await?)
+}
+
+/// Moves seats of the event's pool to another service, or back; nothing if the version is another one or the service
+/// has fewer.
+pub(super) async fn move_seats(
+    db: &mut PgConnection,
+    id: EventId,
+    seats: i32,
+    version: i64,
+) -> Result<Option<Told>> {
+    let told = sqlx::query_as!(
+        Told,
+        "update pools set sold = sold + $2, sold_elsewhere = sold_elsewhere + $2, version = version + 1
+         where id = $1 and version = $3 and sold_elsewhere + $2 >= 0
+         returning id, capacity, sold, version",
+        id as _,
+        seats,
+        version,
+    );
+    let told = told.fetch_optional(db).await;
+    told.on_constraint("pools_not_overdrawn", || EventError::InsufficientSeats {
+        requested: seats,
+        available: 0,
+    })
+}
+
+pub(super) async fn event_of_ticket_type(
+    db: &mut PgConnection,
+    id: TicketTypeId,
+) -> Result<Option<EventId>> {
+    let event_id = sqlx::query_scalar!(
+        r#"select event_id as "event_id: EventId" from ticket_types where id = $1"#,
+        id as _,
+    );
+    Ok(event_id.fetch_optional(db).await?)
 }

@@ -5,6 +5,12 @@
 local POOLS, HOLDS, LAPSING, BUYERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = tonumber(ARGV[1])
 local ask = cjson.decode(ARGV[2])
+for field, value in pairs(ask) do
+    -- What is null in JSON would be true in Lua.
+    if value == cjson.null then
+        ask[field] = nil
+    end
+end
 
 -- Enough to keep up with any rush, few enough that nobody waits for it.
 local MOST_LAPSED_AT_ONCE = 200
