@@ -8,6 +8,7 @@ mod api_keys;
 mod auth;
 mod availability;
 mod events;
+mod holds;
 pub mod http;
 mod internal;
 mod invitations;
@@ -55,6 +56,7 @@ type Api = (
     venues::Venues,
     events::Events,
     availability::AvailabilityPaths,
+    holds::Holds,
 );
 
 pub(crate) fn service() -> OpenApiService<Api, ()> {
@@ -70,6 +72,7 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
         venues::Venues,
         events::Events,
         availability::AvailabilityPaths,
+        holds::Holds,
     );
     OpenApiService::new(api, "Holdfast", env!("CARGO_PKG_VERSION"))
 }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::access::Actor;
 use crate::error::{Code, Fault, Result};
 use crate::jobs::{Job, Queue};
 use crate::tx::Tx;
@@ -44,6 +43,8 @@ impl Fault for IdempotencyError {
 /// A key as one caller used it, with the request it belongs to.
 #[derive(Debug, Clone)]
 pub struct Key {
+    /// Whose key it is: two callers may use the same.
+    pub caller: String,
     pub key: String,
     /// Of method, path and body.
     pub fingerprint: Vec<u8>,
@@ -60,7 +61,7 @@ pub struct Answer {
 /// Takes the key until the end of the transaction. Answers what the same request was answered before, if
 /// it was; fails at once if the same key is being worked on elsewhere.
 pub async fn claim(tx: &mut Tx, key: &Key) -> Result<Option<Answer>> {
-    let caller = caller(tx.actor());
+    let caller = &key.caller;
     let free = sqlx::query_scalar!(
         r#"select pg_try_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0)) as "free!""#,
         caller,
@@ -87,7 +88,7 @@ pub async fn claim(tx: &mut Tx, key: &Key) -> Result<Option<Answer>> {
 
 /// Keeps the answer for the next time.
 pub async fn keep(tx: &mut Tx, key: &Key, answer: &Answer) -> Result<()> {
-    let (caller, now) = (caller(tx.actor()), tx.now());
+    let (caller, now) = (&key.caller, tx.now());
     sqlx::query!(
         "insert into idempotency_keys (caller, key, fingerprint, status, headers, body, created_at)
          values ($1, $2, $3, $4, $5, $6, $7) on conflict (caller, key) do nothing",
@@ -117,11 +118,4 @@ pub async fn forget(tx: &mut Tx, limit: i64) -> Result<u64> {
         .execute(&mut **tx as &mut PgConnection)
         .await?
         .rows_affected())
-}
-
-fn caller(actor: Actor) -> String {
-    match actor.id() {
-        Some(id) => format!("{}:{id}", actor.kind()),
-        None => actor.kind().to_owned(),
-    }
 }

@@ -9,7 +9,7 @@
 //!
 //! The business itself: [`accounts`] (people, and where they are signed in), [`organizations`] (who sells, and who
 //! belongs to them), [`roles`] and [`api_keys`] (what people and services may do there), [`venues`] (where it takes
-//! place), [`events`] (what takes place, and what is on sale of it), [`stock`] (what of it is free right now), [`seed`] (a small world to look at). Work for later is described in [`jobs`] and done by the `worker` crate.
+//! place), [`events`] (what takes place, and what is on sale of it), [`stock`] (what of it is free right now), [`holds`] (places set aside for a buyer), [`seed`] (a small world to look at). Work for later is described in [`jobs`] and done by the `worker` crate.
 
 pub mod access;
 pub mod accounts;
@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod events;
+pub mod holds;
 pub mod idempotency;
 pub mod ids;
 pub mod jobs;

@@ -6,6 +6,7 @@ mod authorisation;
 mod availability;
 mod document;
 mod events;
+mod holds;
 mod http;
 mod idempotency;
 mod mail;

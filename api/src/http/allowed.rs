@@ -34,6 +34,7 @@ use shared::app::Reader;
 use shared::config::{Config, Mode};
 use shared::error::{Code, Invalid, Kind, Result};
 use shared::events::{self, Part};
+use shared::holds::Buyer;
 use shared::ids::{EventId, OrganizationId, UserId};
 use shared::seed::DEMO_KEY;
 use shared::stock::Claim;
@@ -242,6 +243,25 @@ impl<P: Permission> Allowed<P> {
     /// What the process has in its hands, for what is neither only reading nor a change.
     pub fn app(&self) -> &App {
         &self.access.app
+    }
+
+    /// Who buys, if it is the caller.
+    pub fn buyer(&self) -> Buyer {
+        Buyer {
+            user_id: self.user_id(),
+            address: self.access.address.clone(),
+        }
+    }
+
+    /// What tells this caller from others: strangers by where they are.
+    pub(super) fn known_as(&self) -> String {
+        let Access {
+            caller, address, ..
+        } = &self.access;
+        match caller.actor.id() {
+            Some(id) => format!("{}:{id}", caller.actor.kind()),
+            None => format!("{}:{address}", caller.actor.kind()),
+        }
     }
 
     /// Until the process is about to end.

@@ -40,6 +40,18 @@ impl<P: Permission> Allowed<P> {
         self.once_but(body, Some(secret), work).await
     }
 
+    /// The same for work that is not done in Postgres: only an answer to be kept is.
+    pub async fn once_elsewhere<R: IntoResponse>(
+        &self,
+        body: &impl Digested,
+        work: impl AsyncFnOnce() -> Result<R>,
+    ) -> Reply<Once<R>> {
+        if self.access.idempotency_key.is_none() {
+            return Ok(work().await?.into_response().into());
+        }
+        self.once(body, async |_| work().await).await
+    }
+
     async fn once_but<R: IntoResponse>(
         &self,
         body: &impl Digested,
@@ -107,6 +119,7 @@ impl<P: Permission> Allowed<P> {
             .chain_update([0])
             .chain_update(body.digest());
         Ok(Some(Key {
+            caller: self.known_as(),
             key,
             fingerprint: request.finalize().to_vec(),
         }))

@@ -17,6 +17,8 @@ pub enum Tag {
     Venues,
     /// What takes place, in which sessions, and what is on sale of it.
     Events,
+    /// Holding places, buying and paying, tickets.
+    Sales,
     /// Whether the server is well.
     Operations,
 }

@@ -180,6 +180,14 @@ settings! {
         sign_in_per_minute: u32 = "30",
     }
 
+    /// Holding places.
+    holds: Holds {
+        /// Holds that one account may have of one event at a time.
+        per_account: u32 = "5",
+        /// Holds that one address may have of one event at a time without an account. Many people can share an address.
+        per_address: u32 = "50",
+    }
+
     /// Signing in.
     auth: Auth {
         /// Keys that sign access tokens, `name:secret` separated by commas, each secret of at least 32 characters. The first signs, all verify: put a new one in front, and take the old one away when its tokens have expired. Must be given in production.

@@ -140,6 +140,18 @@ impl EventDetails {
         }
     }
 
+    #[must_use]
+    pub fn kind(&self, id: TicketTypeId) -> Option<&TicketType> {
+        self.ticket_types.iter().find(|kind| kind.id == id)
+    }
+
+    #[must_use]
+    pub fn has_member_prices(&self) -> bool {
+        self.ticket_types
+            .iter()
+            .any(|kind| kind.member_price.is_some())
+    }
+
     /// Everything that a ticket of this type takes a place of.
     #[must_use]
     pub fn pools_of(&self, kind: &TicketType) -> Vec<Uuid> {
@@ -185,6 +197,13 @@ impl EventDetails {
             .max();
         let end = kind.sales_end.map(|end| end.0).or(begins);
         end.min(over).unwrap_or(self.event.ends_at.0)
+    }
+}
+
+impl TicketType {
+    #[must_use]
+    pub fn price_for(&self, member: bool) -> i64 {
+        self.member_price.filter(|_| member).unwrap_or(self.price)
     }
 }
 

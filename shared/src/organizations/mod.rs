@@ -24,6 +24,7 @@ use sqlx::PgConnection;
 use crate::access::{self, AccessError};
 use crate::accounts;
 use crate::activity::{self, Activity};
+use crate::app::App;
 use crate::clock::Time;
 use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{OrganizationId, RoleId, UserId};
@@ -239,6 +240,14 @@ pub async fn by_slug(db: &mut PgConnection, slug: &str) -> Result<Option<Organiz
 }
 
 /// The organization as it is now. Until the end of the transaction nobody else changes it, or who belongs to it.
+/// For how many minutes the organization holds places for a buyer.
+pub(crate) async fn hold_minutes(app: &App, id: OrganizationId) -> Result<i32> {
+    Ok(get(&mut *app.read().await?, id)
+        .await?
+        .settings
+        .hold_minutes)
+}
+
 pub(crate) async fn lock(tx: &mut Tx, id: OrganizationId) -> Result<Organization> {
     store::lock(tx, id).await?;
     get(tx, id).await
