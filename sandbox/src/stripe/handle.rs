@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -109,6 +109,7 @@ impl Stripe {
             traffic: watch::Sender::new(Traffic::default()),
             released: watch::Sender::new(0),
             requests: AtomicU64::new(1),
+            connections: AtomicU64::new(0),
             stop: stop.clone(),
         }));
         let door = open(listener, &shared, &stop);
@@ -171,6 +172,12 @@ impl Stripe {
     #[must_use]
     pub fn requests(&self, kind: &str) -> u64 {
         self.shared.traffic.borrow().arrived(kind)
+    }
+
+    /// How many connections there have been.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// Every payment, oldest first.

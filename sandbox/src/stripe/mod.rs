@@ -90,6 +90,7 @@ struct Inner {
     /// Goes up each time that held requests may go on.
     released: watch::Sender<u64>,
     requests: AtomicU64,
+    connections: AtomicU64,
     stop: CancellationToken,
 }
 

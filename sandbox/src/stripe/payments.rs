@@ -83,6 +83,11 @@ impl Intent {
             return Value::Null;
         }
         let page = self.authentication_page();
+        if self.return_url.is_none() {
+            // The library in the browser is to show it.
+            return json!({"type": "use_stripe_sdk", "use_stripe_sdk":
+                {"type": "three_d_secure_redirect", "stripe_js": page}});
+        }
         json!({"type": "redirect_to_url", "redirect_to_url": {"url": page, "return_url": self.return_url}})
     }
 }

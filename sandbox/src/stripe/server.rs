@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -92,6 +93,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Shared, stop: Cancellat
 }
 
 async fn connection(stream: TcpStream, shared: Shared) {
+    shared.connections.fetch_add(1, Ordering::Relaxed);
     if stream.set_nodelay(true).is_err() {
         return;
     }

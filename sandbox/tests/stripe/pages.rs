@@ -111,7 +111,7 @@ async fn a_payment_outside_of_a_checkout_asks_as_well() {
     let desk = desk();
     let asks = desk.pay("pm_card_authenticationRequired", "k").await;
     assert_eq!(asks.body["status"], "requires_action");
-    let page = asks.body["next_action"]["redirect_to_url"]["url"]
+    let page = asks.body["next_action"]["use_stripe_sdk"]["stripe_js"]
         .as_str()
         .expect("a page");
     let (status, _, text) = desk.client.page(page, None).await;
