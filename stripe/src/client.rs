@@ -111,6 +111,14 @@ impl Client {
         self.0.credentials.is_some()
     }
 
+    /// Whether Stripe answers and takes our key. Asks for a payment that nobody has.
+    pub async fn check(&self) -> Result<()> {
+        match self.payment("pi_nobody").await {
+            Ok(_) | Err(Error::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sends what changes something. The key makes it happen once, however often it is sent.
     pub(crate) async fn change<T: DeserializeOwned>(
         &self,
