@@ -4,14 +4,10 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use stripe_core::balance_transaction::ListBalanceTransaction;
-use stripe_types::{RangeBoundsTs, RangeQueryTs};
 
-use crate::client::id;
+use crate::client::{PAGE, Page, WirePage, created, id};
 use crate::payments::{Named, or_default};
 use crate::{Client, Result};
-
-/// As many as Stripe gives at a time.
-const PAGE: i64 = 100;
 
 /// Money that moved.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -60,42 +56,21 @@ impl From<Wire> for BalanceTransaction {
     }
 }
 
-/// Some of them, newest first.
-#[derive(Debug, Clone)]
-pub struct BalancePage {
-    pub transactions: Vec<BalanceTransaction>,
-    /// To be handed in for the page after this one, if there is one.
-    pub next: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct WirePage {
-    data: Vec<BalanceTransaction>,
-    #[serde(default)]
-    has_more: bool,
-}
-
 impl Client {
     /// What moved within a span, in seconds since 1970: one page, from the newest or after the last page's `next`.
     pub async fn balance_transactions(
         &self,
         within: Range<i64>,
         after: Option<&str>,
-    ) -> Result<BalancePage> {
-        let created = RangeQueryTs::Bounds(RangeBoundsTs {
-            gte: Some(within.start),
-            lt: Some(within.end),
-            ..RangeBoundsTs::default()
-        });
-        let mut request = ListBalanceTransaction::new().created(created).limit(PAGE);
+    ) -> Result<Page<BalanceTransaction>> {
+        let mut request = ListBalanceTransaction::new()
+            .created(created(&within))
+            .limit(PAGE);
         if let Some(after) = after {
             request = request.starting_after(id(after)?);
         }
-        let page: WirePage = self.look("balance_transactions", &request).await?;
-        let last = page.data.last().map(|last| last.id.clone());
-        Ok(BalancePage {
-            transactions: page.data,
-            next: last.filter(|_| page.has_more),
-        })
+        let page: WirePage<BalanceTransaction> =
+            self.look("balance_transactions", &request).await?;
+        Ok(page.page(|transaction| &transaction.id))
     }
 }

@@ -1,6 +1,7 @@
 //! One call: its attempts, and how their outcome is read.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use hyper::{Method, Request, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
+use stripe_types::{RangeBoundsTs, RangeQueryTs};
 use tracing::Instrument as _;
 
 use crate::error::{Envelope, Told};
@@ -230,6 +232,43 @@ fn in_order(body: &str) -> String {
     pairs.join("&")
 }
 
+/// Some of what there is, newest first.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// To be handed in for the page after this one, if there is one.
+    pub next: Option<String>,
+}
+
+/// As many as Stripe gives at a time.
+pub(crate) const PAGE: i64 = 100;
+
+#[derive(serde::Deserialize)]
+pub(crate) struct WirePage<T> {
+    data: Vec<T>,
+    #[serde(default)]
+    has_more: bool,
+}
+
+impl<T> WirePage<T> {
+    pub(crate) fn page(self, id: impl Fn(&T) -> &String) -> Page<T> {
+        let last = self.data.last().map(|last| id(last).clone());
+        Page {
+            items: self.data,
+            next: last.filter(|_| self.has_more),
+        }
+    }
+}
+
+/// From the first second on, and before the second.
+pub(crate) fn created(within: &Range<i64>) -> RangeQueryTs {
+    RangeQueryTs::Bounds(RangeBoundsTs {
+        gte: Some(within.start),
+        lt: Some(within.end),
+        ..RangeBoundsTs::default()
+    })
+}
+
 /// Stripe's own word counts first.
 fn worth_another(reply: &Reply) -> bool {
     let by_status = matches!(reply.status, 409 | 424 | 429 | 500..);
@@ -260,7 +299,10 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
 fn as_error(status: u16, told: Told) -> Error {
     match status {
         // Somebody will put the key right; what waits for it is not to be given up.
-        401 | 403 => Error::Unavailable("it does not accept our key".to_owned()),
+        401 | 403 => {
+            tracing::error!(status, "Stripe does not accept our key");
+            Error::Unavailable("it does not accept our key".to_owned())
+        }
         404 => Error::NotFound,
         400 if told.is("idempotency_error", "idempotency_error") => Error::KeyReused,
         409 | 424 | 429 | 500.. => Error::Unavailable(format!("it answers {status}")),

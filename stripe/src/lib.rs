@@ -19,9 +19,9 @@ mod payments;
 mod refunds;
 pub mod webhook;
 
-pub use balance::{BalancePage, BalanceTransaction};
+pub use balance::BalanceTransaction;
 pub use checkouts::{Checkout, CheckoutStatus, NewCheckout};
-pub use client::{Client, Settings};
+pub use client::{BadSettings, Client, Page, Settings};
 pub use error::Error;
 pub use payments::{Decline, NewPayment, Payment, PaymentStatus};
 pub use refunds::{NewRefund, Refund, RefundStatus};

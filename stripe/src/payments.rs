@@ -1,16 +1,19 @@
 //! Payments.
 
+use std::ops::Range;
+
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use stripe_core::payment_intent::{
     CancelPaymentIntent, CreatePaymentIntent, CreatePaymentIntentAutomaticPaymentMethods,
-    CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects, RetrievePaymentIntent,
+    CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects, ListPaymentIntent,
+    RetrievePaymentIntent,
 };
 
 use stripe_types::Currency;
 
-use crate::client::{Answer, id};
+use crate::client::{Answer, PAGE, Page, WirePage, created, id};
 use crate::error::Told;
 use crate::{Client, Error, Metadata, Result};
 
@@ -193,6 +196,19 @@ impl Client {
     pub async fn payment(&self, payment: &str) -> Result<Payment> {
         let request = RetrievePaymentIntent::new(id(payment)?);
         self.look("payment", &request).await
+    }
+
+    /// Payments that were made within a span, in seconds since 1970: one page, from the newest or after the last
+    /// page's `next`. For when no answer told the id of a payment: its metadata say whose it is.
+    pub async fn payments(&self, within: Range<i64>, after: Option<&str>) -> Result<Page<Payment>> {
+        let mut request = ListPaymentIntent::new()
+            .created(created(&within))
+            .limit(PAGE);
+        if let Some(after) = after {
+            request = request.starting_after(id(after)?);
+        }
+        let page: WirePage<Payment> = self.look("payments", &request).await?;
+        Ok(page.page(|payment| &payment.id))
     }
 
     /// Takes back what was not paid. What can no longer be cancelled is returned as it is: paid, or cancelled

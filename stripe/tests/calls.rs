@@ -275,7 +275,7 @@ async fn the_balance_is_read_page_by_page() {
             .balance_transactions(NOW..NOW + 60, next.as_deref())
             .await
             .expect("a page");
-        seen.extend(page.transactions);
+        seen.extend(page.items);
         next = page.next;
         if next.is_none() {
             break;
@@ -381,6 +381,15 @@ async fn patience_ends_and_the_same_key_goes_on_later() {
         .await
         .expect("paid");
     assert_eq!(stripe.charges_of("order-1"), 2);
+
+    // The one whose answer was lost for good is found by what is written on it.
+    let page = client.payments(NOW..NOW + 1, None).await.expect("a page");
+    assert!(
+        page.items
+            .iter()
+            .all(|payment| payment.metadata == about_order())
+    );
+    assert_eq!((page.items.len(), page.next), (2, None));
 }
 
 #[tokio::test]

@@ -213,7 +213,7 @@ impl State {
             // Nobody paid it: the session would be complete.
             let _open = self.cancel_intent(&intent, Some("automatic".to_owned()));
         }
-        self.tell("checkout.session.expired", json);
+        self.tell("checkout.session.expired", &json);
     }
 
     /// The buyer presses the button. A decline leaves the session open.
@@ -256,7 +256,7 @@ impl State {
         let due = (session.expires_at, session.id.clone());
         let json = session.json();
         self.due.remove(&due);
-        self.tell("checkout.session.completed", json);
+        self.tell("checkout.session.completed", &json);
         Ok(())
     }
 }

@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use super::Now;
 use super::events::Event;
 use super::faults::{Plan, WebhookFault};
-use super::kept::Object as _;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The pauses before the second attempt and those that follow.
@@ -151,13 +150,13 @@ impl Courier {
             return;
         }
         let mut hasher = DefaultHasher::new();
-        event.subject().hash(&mut hasher);
+        event.subject.hash(&mut hasher);
         let fault = self.faults.take(event.kind);
         let parcel = Parcel {
             event: event.id.clone(),
             kind: event.kind,
             lane: hasher.finish(),
-            body: event.json().to_string().into(),
+            body: event.body.clone(),
             flaw: fault,
         };
         match fault {

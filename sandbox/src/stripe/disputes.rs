@@ -67,7 +67,7 @@ impl State {
             created: self.now,
             status: "needs_response",
         };
-        self.tell("charge.dispute.created", dispute.json());
+        self.tell("charge.dispute.created", &dispute.json());
         self.disputes.add(&id, self.now, dispute);
         Ok(id)
     }
@@ -84,7 +84,7 @@ impl State {
         if won {
             self.book("adjustment", dispute.amount, 0, &dispute.currency, id);
         }
-        self.tell("charge.dispute.closed", dispute.json());
+        self.tell("charge.dispute.closed", &dispute.json());
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What happened, as Stripe tells it.
 
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use super::API_VERSION;
@@ -12,29 +13,33 @@ use super::state::State;
 pub(super) struct Event {
     pub(super) id: String,
     pub(super) kind: &'static str,
-    pub(super) created: i64,
-    /// The thing as it was at that moment.
-    pub(super) object: Value,
+    /// Events of one subject are told in the order in which they happened.
+    pub(super) subject: String,
+    /// With the thing as it was at that moment. Written out at once: there are many, and few are looked at.
+    pub(super) body: Bytes,
+}
+
+impl Event {
+    pub(super) fn new(id: String, kind: &'static str, created: i64, object: &Value) -> Self {
+        let payment = object["payment_intent"].as_str();
+        let subject = payment.or_else(|| object["id"].as_str());
+        let body = json!({
+            "id": id, "object": "event", "api_version": API_VERSION, "created": created,
+            "data": {"object": object}, "livemode": false, "pending_webhooks": 1,
+            "request": {"id": null, "idempotency_key": null}, "type": kind,
+        });
+        Self {
+            kind,
+            subject: subject.unwrap_or_default().to_owned(),
+            body: body.to_string().into(),
+            id,
+        }
+    }
 }
 
 impl Object for Event {
     fn json(&self) -> Value {
-        json!({
-            "id": self.id, "object": "event", "api_version": API_VERSION, "created": self.created,
-            "data": {"object": self.object}, "livemode": false, "pending_webhooks": 1,
-            "request": {"id": null, "idempotency_key": null}, "type": self.kind,
-        })
-    }
-}
-
-impl Event {
-    /// Events of one payment are told in the order in which they happened.
-    pub(super) fn subject(&self) -> &str {
-        let object = &self.object;
-        let names_a_payment = object["payment_intent"].as_str();
-        names_a_payment
-            .or_else(|| object["id"].as_str())
-            .unwrap_or_default()
+        serde_json::from_slice(&self.body).expect("what we have written")
     }
 }
 

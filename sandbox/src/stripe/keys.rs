@@ -7,7 +7,7 @@ use hyper::body::Bytes;
 use super::refusal::Refusal;
 
 /// Stripe keeps them for a day; so many is more than a day of tests and enough for a bench.
-const MOST: usize = 200_000;
+const MOST: usize = 100_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Keys {

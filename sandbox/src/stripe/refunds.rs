@@ -101,7 +101,7 @@ pub(super) fn create(state: &mut State, _: &str, form: &Form) -> Result<Value, R
     if let Some(charge) = state.charges.get_mut(&charge.id) {
         charge.amount_refunded += amount;
     }
-    state.tell("refund.created", json.clone());
+    state.tell("refund.created", &json);
     state.tell_of_charge("charge.refunded", &charge.id);
     if charge.behaviour == Behaviour::RefundsFail {
         state.end_refund(&id, RefundStatus::Failed)?;
@@ -165,9 +165,9 @@ impl State {
             }
             self.book("refund_failure", refund.amount, 0, &refund.currency, id);
         }
-        self.tell("refund.updated", refund.json());
+        self.tell("refund.updated", &refund.json());
         if end == RefundStatus::Failed {
-            self.tell("refund.failed", refund.json());
+            self.tell("refund.failed", &refund.json());
         }
         Ok(())
     }

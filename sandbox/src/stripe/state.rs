@@ -78,26 +78,21 @@ impl State {
         format!("{id}_secret_{:032x}", rand::random::<u128>())
     }
 
-    pub(super) fn tell(&mut self, kind: &'static str, about: Value) {
-        let event = Event {
-            id: self.id("evt"),
-            kind,
-            created: self.now,
-            object: about,
-        };
+    pub(super) fn tell(&mut self, kind: &'static str, about: &Value) {
+        let event = Event::new(self.id("evt"), kind, self.now, about);
         self.untold.push(event.clone());
         self.events.add(&event.id.clone(), self.now, event);
     }
 
     pub(super) fn tell_of_intent(&mut self, kind: &'static str, id: &str) {
         if let Some(about) = self.intents.get(id).map(Object::json) {
-            self.tell(kind, about);
+            self.tell(kind, &about);
         }
     }
 
     pub(super) fn tell_of_charge(&mut self, kind: &'static str, id: &str) {
         if let Some(about) = self.charges.get(id).map(Object::json) {
-            self.tell(kind, about);
+            self.tell(kind, &about);
         }
     }
 }
