@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
-use shared::config::Config;
+use shared::config::{Config, Mode};
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -79,6 +79,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(postgres(config).await);
     findings.extend(redis(config).await);
     findings.push(mail(config).await);
+    findings.extend(stripe(config).await);
     findings
 }
 
@@ -316,8 +317,68 @@ fn mail_server(url: &str) -> anyhow::Result<(String, u16, bool)> {
     Ok((host, url.port().unwrap_or(usual), encrypted))
 }
 
+async fn stripe(config: &Config) -> Vec<Finding> {
+    let mut findings = judge_stripe(config);
+    if config.stripe.secret_key.is_none() {
+        return findings;
+    }
+    let url = &config.stripe.url.0;
+    findings.push(match timeout(PATIENCE, run::ask_stripe(config)).await {
+        Ok(Ok(())) => Fine(format!("Stripe answers on {url} and takes the key")),
+        failed => {
+            let why = failed.map_or_else(
+                |_| format!("no answer within {PATIENCE:?}"),
+                |result| {
+                    result
+                        .err()
+                        .map(|error| format!("{error:#}"))
+                        .unwrap_or_default()
+                },
+            );
+            Wrong(
+                format!("nobody can pay by card through {url}: {why}"),
+                "See HOLDFAST_STRIPE_SECRET_KEY and HOLDFAST_STRIPE_URL.".into(),
+            )
+        }
+    });
+    findings
+}
+
+/// What can be said without asking Stripe.
+fn judge_stripe(config: &Config) -> Vec<Finding> {
+    let Some(key) = &config.stripe.secret_key else {
+        return vec![Doubtful(
+            "no key of Stripe is set, so nobody can pay by card".into(),
+            "Set HOLDFAST_STRIPE_SECRET_KEY and HOLDFAST_STRIPE_WEBHOOK_SECRETS.".into(),
+        )];
+    };
+    let mut findings = Vec::new();
+    match (config.general.mode, key.is_live()) {
+        (Mode::Production, false) => findings.push(Doubtful(
+            "the key of Stripe is for tests, so no money moves".into(),
+            "Set HOLDFAST_STRIPE_SECRET_KEY to a live key.".into(),
+        )),
+        (Mode::Development, true) => findings.push(Doubtful(
+            "the key of Stripe is live, so real money moves in development".into(),
+            "Set HOLDFAST_STRIPE_SECRET_KEY to a test key.".into(),
+        )),
+        _ => {}
+    }
+    if config.stripe.webhook_secrets.0.is_empty() {
+        findings.push(Doubtful(
+            "no secret of Stripe's webhooks is set, so payments in the browser are noticed late"
+                .into(),
+            "Let Stripe send events to /api/v1/webhooks/stripe and set HOLDFAST_STRIPE_WEBHOOK_SECRETS."
+                .into(),
+        ));
+    }
+    findings
+}
+
 #[cfg(test)]
 mod tests {
+    use shared::config::Source;
+
     use super::*;
 
     fn wrong(findings: &[Finding]) -> Vec<&str> {
@@ -387,5 +448,75 @@ mod tests {
         assert_eq!(read("smtps://[::1]"), ("::1".into(), 465, true));
         let message = format!("{:#}", mail_server("hunter2").expect_err("no address"));
         assert!(!message.contains("hunter2"), "{message}");
+    }
+
+    fn with_settings(given: &[(&str, &str)]) -> Config {
+        let required = [("DATABASE_URL", "postgres://x"), ("REDIS_URL", "redis://x")];
+        let development = ("HOLDFAST_GENERAL_MODE", "development");
+        let env = required.iter().chain([&development]).chain(given);
+        let env = env.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let file = toml::Table::new();
+        let source = Source {
+            env: env.collect(),
+            file,
+        };
+        Config::read(&source).expect("valid")
+    }
+
+    #[test]
+    fn stripe_is_judged_by_its_key_the_mode_and_its_webhooks() {
+        let about = |given: &[(&str, &str)]| {
+            let findings = judge_stripe(&with_settings(given));
+            let what = findings.into_iter().filter_map(|finding| match finding {
+                Doubtful(what, _) => Some(what),
+                _ => None,
+            });
+            what.collect::<Vec<_>>().join("; ")
+        };
+        let (key, secrets) = (
+            "HOLDFAST_STRIPE_SECRET_KEY",
+            "HOLDFAST_STRIPE_WEBHOOK_SECRETS",
+        );
+        let production = [
+            ("HOLDFAST_GENERAL_MODE", "production"),
+            (
+                "HOLDFAST_AUTH_TOKEN_KEYS",
+                "a:0123456789abcdef0123456789abcdef",
+            ),
+            (secrets, "whsec_1"),
+        ];
+        let in_production = |value| about(&[&production[..], &[(key, value)]].concat());
+        assert!(about(&[]).contains("no key of Stripe"));
+        assert!(about(&[(key, "sk_test_1")]).contains("noticed late"));
+        assert_eq!(about(&[(key, "sk_test_1"), (secrets, "whsec_1")]), "");
+        assert!(about(&[(key, "rk_live_1")]).contains("real money"));
+        assert!(in_production("sk_test_1").contains("no money moves"));
+        assert_eq!(in_production("rk_live_1"), "");
+    }
+
+    #[tokio::test]
+    async fn stripe_is_asked_and_a_silent_one_is_wrong() {
+        let nobody = ("HOLDFAST_STRIPE_URL", "http://127.0.0.1:1");
+        let settings = [
+            nobody,
+            ("HOLDFAST_STRIPE_SECRET_KEY", "sk_test_1"),
+            ("HOLDFAST_STRIPE_ATTEMPTS", "1"),
+        ];
+        let findings = stripe(&with_settings(&settings)).await;
+        assert_eq!(wrong(&findings).len(), 1, "{findings:?}");
+
+        let stand_in = run::stripe(run::StripeStandIn {
+            listen: ([127, 0, 0, 1], 0).into(),
+            public_url: None,
+            webhooks: None,
+        })
+        .expect("a free port");
+        let url = stand_in.url();
+        let settings = [
+            ("HOLDFAST_STRIPE_URL", url.as_str()),
+            ("HOLDFAST_STRIPE_SECRET_KEY", "sk_test_1"),
+        ];
+        let findings = stripe(&with_settings(&settings)).await;
+        assert!(findings.contains(&Fine(format!("Stripe answers on {url} and takes the key"))));
     }
 }

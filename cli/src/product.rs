@@ -9,7 +9,7 @@ use crate::{admin, doctor, health, reference, run, serve, settings, up};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Run everything for development: private servers, demo data, a mail catcher, the API and a worker
+    /// Run everything for development: private servers, demo data, a mail catcher, a stand-in for Stripe, the API and a worker
     Up,
     /// Serve the API
     Api(serve::Serve),
@@ -28,7 +28,7 @@ pub enum Command {
     Doctor,
     /// Ask the process on this machine whether it is ready; fails when it is not
     Health(health::Health),
-    /// Catch mails and show them, instead of sending them to anybody
+    /// Catch mails and show them, and take payments as Stripe would: no mail is sent, no money moves
     Sandbox(serve::Sandbox),
     /// Throw away the data that `up` has kept
     CleanData,

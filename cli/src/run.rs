@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use sandbox::Inbox;
+use sandbox::stripe::{Delivery, Options, Target};
+use sandbox::{Inbox, Stripe};
 use secrecy::SecretString;
 use shared::App;
 use shared::access::{Actor, Scope};
@@ -89,6 +90,38 @@ fn app(config: &Config) -> anyhow::Result<App> {
 /// Catches mails on one address and shows them on the other, until it is dropped.
 pub async fn inbox(smtp: SocketAddr, web: SocketAddr) -> anyhow::Result<Inbox> {
     Ok(Inbox::start(smtp, Some(web)).await?)
+}
+
+/// A stand-in for Stripe.
+pub struct StripeStandIn {
+    pub listen: SocketAddr,
+    /// Where browsers reach it, if not there.
+    pub public_url: Option<String>,
+    /// Where its webhooks go, and what signs them.
+    pub webhooks: Option<(String, String)>,
+}
+
+/// Payments that want to be told of at the same time.
+const WEBHOOKS_AT_ONCE: usize = 8;
+
+/// Answers as Stripe would, until it is dropped.
+pub fn stripe(stand_in: StripeStandIn) -> anyhow::Result<Stripe> {
+    let options = Options {
+        now: Arc::new(|| Clock::System.now().timestamp()),
+        public_url: stand_in.public_url,
+        webhooks: stand_in
+            .webhooks
+            .map(|(url, secret)| Target { url, secret }),
+        delivery: Delivery::Background {
+            at_once: WEBHOOKS_AT_ONCE,
+        },
+    };
+    Ok(Stripe::start(stand_in.listen, options)?)
+}
+
+/// Whether Stripe answers and takes the key.
+pub async fn ask_stripe(config: &Config) -> anyhow::Result<()> {
+    Ok(app(config)?.stripe.check().await?)
 }
 
 /// How the people and services of the demo data are let in: what it is, whose, and the secret.

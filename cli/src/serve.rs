@@ -9,7 +9,7 @@ use shared::config::Config;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::run;
+use crate::run::{self, StripeStandIn};
 use crate::signals::StopRequests;
 
 #[derive(clap::Args)]
@@ -27,6 +27,18 @@ pub struct Sandbox {
     /// Where they can be read
     #[arg(long, default_value = "127.0.0.1:8025")]
     web: SocketAddr,
+    /// Where the stand-in for Stripe answers
+    #[arg(long, default_value = "127.0.0.1:12111")]
+    stripe: SocketAddr,
+    /// Where browsers reach the stand-in for Stripe, if not there
+    #[arg(long)]
+    stripe_public_url: Option<String>,
+    /// Where the stand-in for Stripe sends its webhooks: `http://…/api/v1/webhooks/stripe`
+    #[arg(long)]
+    webhooks: Option<String>,
+    /// What its webhooks are signed with
+    #[arg(long, default_value = "whsec_sandbox")]
+    webhook_secret: String,
 }
 
 pub async fn api(options: Serve, config: Config) -> anyhow::Result<ExitCode> {
@@ -47,10 +59,18 @@ pub async fn worker(options: Serve, config: Config) -> anyhow::Result<ExitCode> 
 pub async fn sandbox(options: Sandbox) -> anyhow::Result<ExitCode> {
     let mut requests = StopRequests::listen()?;
     let _inbox = run::inbox(options.smtp, options.web).await?;
+    let secret = options.webhook_secret;
+    let stripe = run::stripe(StripeStandIn {
+        listen: options.stripe,
+        public_url: options.stripe_public_url,
+        webhooks: options.webhooks.map(|url| (url, secret)),
+    });
+    let stripe = stripe.with_context(|| format!("nothing can listen on {}", options.stripe))?;
     println!(
         "Mails are taken in on {} and shown on http://{}",
         options.smtp, options.web
     );
+    println!("Payments are taken on {}", stripe.url());
     requests.next().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! What a running process has in its hands: configuration, clock, Postgres, Redis.
+//! What a running process has in its hands: configuration, clock, Postgres, Redis, Stripe.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, LazyLock};
@@ -35,6 +35,7 @@ pub struct App {
     pub(crate) watches: Watches,
     pub tokens: Arc<Tokens>,
     pub passwords: Arc<Passwords>,
+    pub stripe: stripe_api::Client,
     pub(crate) rights: Arc<RightsInMemory>,
     db: PgPool,
 }
@@ -50,6 +51,7 @@ impl App {
             redis,
             tokens: Arc::new(Tokens::new(&config.auth)),
             passwords: Arc::new(Passwords::new(&config.auth)?),
+            stripe: stripe(&config.stripe)?,
             rights: Arc::default(),
             db: pool(&config.database)?,
             config,
@@ -112,6 +114,16 @@ fn pool(config: &config::Database) -> anyhow::Result<PgPool> {
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout.0)
         .connect_lazy_with(options))
+}
+
+fn stripe(config: &config::Stripe) -> anyhow::Result<stripe_api::Client> {
+    let settings = stripe_api::Settings {
+        secret_key: config.secret_key.as_ref().map(|key| key.0.clone()),
+        url: config.url.0.clone(),
+        timeout: config.timeout.0,
+        attempts: config.attempts,
+    };
+    Ok(stripe_api::Client::new(settings)?)
 }
 
 /// A connection to read with; goes back to the others when dropped.

@@ -13,5 +13,6 @@ mod mail;
 mod organizations;
 mod queue;
 mod seats;
+mod stripe;
 mod venues;
 mod worker;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use futures_util::FutureExt as _;
+use sandbox::stripe::{Delivery, Options, Target};
 use serde_json::{Value, json};
 use shared::access::{self, Actor, Person, Scope};
 use shared::accounts::sessions::{self, Device};
@@ -32,12 +33,16 @@ pub use database::{Database, env, migrate};
 /// What must be true of the database at the end of every test; a row is a breach.
 const INVARIANTS: &str = include_str!("../invariants.sql");
 
+/// What signs the webhooks of a world's Stripe.
+pub const WEBHOOK_SECRET: &str = "whsec_world";
+
 /// One test's own product.
 pub struct World {
     pub app: App,
     hands: worker::Hands,
     pub base: String,
     pub inbox: sandbox::Inbox,
+    stripe: sandbox::Stripe,
     stop: CancellationToken,
     dead_jobs_expected: std::sync::atomic::AtomicI64,
 }
@@ -86,6 +91,9 @@ impl World {
             .await
             .expect("a free port");
         let smtp = format!("smtp://{}?tls=none", inbox.smtp_addr());
+        let clock = Clock::manual(start_of_time());
+        let stripe = stripe(clock.clone());
+        let stripe_url = stripe.url();
         let redis = env("REDIS_URL");
         let defaults = [
             ("DATABASE_URL", database.url.as_str()),
@@ -93,6 +101,9 @@ impl World {
             ("HOLDFAST_REDIS_PREFIX", &database.name),
             ("HOLDFAST_GENERAL_MODE", "development"),
             ("HOLDFAST_MAIL_SMTP_URL", &smtp),
+            ("HOLDFAST_STRIPE_SECRET_KEY", "sk_test_world"),
+            ("HOLDFAST_STRIPE_URL", &stripe_url),
+            ("HOLDFAST_STRIPE_WEBHOOK_SECRETS", WEBHOOK_SECRET),
             ("HOLDFAST_DATABASE_MAX_CONNECTIONS", "10"),
             // Tests are about everything around hashing.
             ("HOLDFAST_AUTH_HASH_MEMORY_KIB", "64"),
@@ -110,11 +121,14 @@ impl World {
             file: toml::Table::new(),
         })
         .expect("the test's settings");
-        let clock = Clock::manual(start_of_time());
         let app = App::new(Arc::new(config), clock).expect("an app");
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
+        stripe.send_webhooks_to(Some(Target {
+            url: format!("{base}/api/v1/webhooks/stripe"),
+            secret: WEBHOOK_SECRET.to_owned(),
+        }));
         let stop = CancellationToken::new();
         tokio::spawn(api::serve(app.clone(), listener, stop.clone()));
         let hands = worker::Hands::new(app.clone()).expect("the hands of a worker");
@@ -123,6 +137,7 @@ impl World {
             hands,
             base,
             inbox,
+            stripe,
             stop,
             dead_jobs_expected: 0.into(),
         }
@@ -135,6 +150,13 @@ impl World {
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(api::serve(app, listener, self.stop.clone()));
         base
+    }
+
+    /// Stripe, which goes by the test's clock. What it tells by itself waits until the test has it delivered:
+    /// `world.stripe().deliver_webhooks(…)`.
+    #[must_use]
+    pub fn stripe(&self) -> &sandbox::Stripe {
+        &self.stripe
     }
 
     /// Moves the test's clock.
@@ -339,6 +361,16 @@ impl World {
         })
         .await;
     }
+}
+
+fn stripe(clock: Clock) -> sandbox::Stripe {
+    let options = Options {
+        now: Arc::new(move || clock.now().timestamp()),
+        public_url: None,
+        webhooks: None,
+        delivery: Delivery::WhenTold,
+    };
+    sandbox::Stripe::start(([127, 0, 0, 1], 0).into(), options).expect("a free port")
 }
 
 /// A key that may do what a built-in role may.

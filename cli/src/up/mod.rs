@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::run::StripeStandIn;
 use crate::services::{HOME, Place, Promise, Services};
 use crate::signals::StopRequests;
 use crate::{health, run, settings};
@@ -26,6 +27,9 @@ use child::Role;
 use ports::Ports;
 
 const PLACE: &str = "up";
+/// The stand-in for Stripe takes any key, and is on this machine alone.
+const STRIPE_KEY: &str = "sk_test_sandbox";
+const WEBHOOK_SECRET: &str = "whsec_sandbox";
 /// How long the API may take until it answers.
 const START: Duration = Duration::from_mins(1);
 
@@ -70,6 +74,10 @@ async fn product(services: &mut Services, requests: &mut StopRequests) -> anyhow
         Some(inbox) => Some(run::inbox(inbox.smtp, inbox.web).await?),
         None => None,
     };
+    let _stripe = match chosen.stripe {
+        Some(listen) => Some(run::stripe(stand_in(listen, &config))?),
+        None => None,
+    };
 
     let stop = CancellationToken::new();
     let hurry = CancellationToken::new();
@@ -87,7 +95,7 @@ async fn product(services: &mut Services, requests: &mut StopRequests) -> anyhow
     let outcome = tokio::select! {
         _ = requests.next() => Ok(()),
         error = services.end() => Err(error),
-        never = welcome(&config, chosen.inbox) => match never {},
+        never = welcome(&config, chosen.inbox, chosen.stripe) => match never {},
     };
     eprintln!("holdfast: stopping; once more Ctrl-C does not wait for what is under way");
     stop.cancel();
@@ -105,6 +113,8 @@ async fn product(services: &mut Services, requests: &mut StopRequests) -> anyhow
 struct Chosen {
     env: BTreeMap<String, String>,
     inbox: Option<InboxAddresses>,
+    /// Where the stand-in for Stripe is.
+    stripe: Option<SocketAddr>,
     ports: Ports,
 }
 
@@ -136,6 +146,20 @@ impl Chosen {
                 env_name("mail", "smtp_url"),
                 format!("smtp://{smtp}?tls=none"),
             );
+        }
+        let told_of_stripe = ["secret_key", "url"]
+            .iter()
+            .any(|key| settings::is_given(source, "stripe", key));
+        if !told_of_stripe {
+            let listen = told(12_111, "the stand-in for Stripe", &mut self.ports)?;
+            self.stripe = Some(listen);
+            for (key, value) in [
+                ("secret_key", STRIPE_KEY.to_owned()),
+                ("url", format!("http://{listen}")),
+                ("webhook_secrets", WEBHOOK_SECRET.to_owned()),
+            ] {
+                self.env.insert(env_name("stripe", key), value);
+            }
         }
         Ok(())
     }
@@ -173,6 +197,16 @@ impl Chosen {
     }
 }
 
+fn stand_in(listen: SocketAddr, config: &Config) -> StripeStandIn {
+    let api = health::reachable(config.http.listen);
+    let webhooks = format!("http://{api}/api/v1/webhooks/stripe");
+    StripeStandIn {
+        listen,
+        public_url: None,
+        webhooks: Some((webhooks, WEBHOOK_SECRET.to_owned())),
+    }
+}
+
 /// A port near the usual one, with a word when it is another.
 fn told(usual: u16, what: &str, ports: &mut Ports) -> anyhow::Result<SocketAddr> {
     let address = ports.from(usual)?;
@@ -195,7 +229,11 @@ fn env_name(section: &str, key: &str) -> String {
 }
 
 /// Says where everything is as soon as the API answers, and then stays silent for ever.
-async fn welcome(config: &Config, inbox: Option<InboxAddresses>) -> Infallible {
+async fn welcome(
+    config: &Config,
+    inbox: Option<InboxAddresses>,
+    stripe: Option<SocketAddr>,
+) -> Infallible {
     let deadline = Instant::now() + START;
     while let Err(reason) = health::ask(config.http.listen).await {
         if Instant::now() > deadline {
@@ -204,11 +242,11 @@ async fn welcome(config: &Config, inbox: Option<InboxAddresses>) -> Infallible {
         }
         sleep(Duration::from_millis(100)).await;
     }
-    println!("{}", greeting(config, inbox));
+    println!("{}", greeting(config, inbox, stripe));
     std::future::pending().await
 }
 
-fn greeting(config: &Config, inbox: Option<InboxAddresses>) -> String {
+fn greeting(config: &Config, inbox: Option<InboxAddresses>, stripe: Option<SocketAddr>) -> String {
     let api = format!("http://{}", health::reachable(config.http.listen));
     let mut lines = vec![
         String::new(),
@@ -217,6 +255,9 @@ fn greeting(config: &Config, inbox: Option<InboxAddresses>) -> String {
         format!("  Docs     {api}/docs"),
     ];
     lines.extend(inbox.map(|inbox| format!("  Inbox    http://{}", inbox.web)));
+    lines.extend(stripe.map(|address| {
+        format!("  Stripe   http://{address} (a stand-in: test cards work, no money moves)")
+    }));
     lines.extend(
         run::DEMO_ACCOUNTS
             .iter()
@@ -234,10 +275,16 @@ mod tests {
     #[test]
     fn what_somebody_gave_is_not_chosen_for_them() {
         let source = Source {
-            env: BTreeMap::from([(
-                "HOLDFAST_MAIL_SMTP_URL".to_owned(),
-                "smtp://mail.example".to_owned(),
-            )]),
+            env: BTreeMap::from([
+                (
+                    "HOLDFAST_MAIL_SMTP_URL".to_owned(),
+                    "smtp://mail.example".to_owned(),
+                ),
+                (
+                    "HOLDFAST_STRIPE_SECRET_KEY".to_owned(),
+                    "sk_test_mine".to_owned(),
+                ),
+            ]),
             file: "[http]\nlisten = \"127.0.0.1:9\"".parse().expect("TOML"),
         };
         let mut chosen = Chosen::default();
@@ -247,7 +294,7 @@ mod tests {
             names,
             ["HOLDFAST_GENERAL_MODE", "HOLDFAST_HTTP_WORKER_LISTEN"]
         );
-        assert!(chosen.inbox.is_none());
+        assert!(chosen.inbox.is_none() && chosen.stripe.is_none());
     }
 
     #[test]
@@ -266,8 +313,10 @@ mod tests {
             format!("http://{}", config.http.listen)
         );
         let inbox = chosen.inbox.expect("mails are caught");
-        let text = greeting(&config, Some(inbox));
-        for address in [config.http.listen, inbox.web] {
+        let stripe = chosen.stripe.expect("payments are caught");
+        assert_eq!(config.stripe.url.0, format!("http://{stripe}"));
+        let text = greeting(&config, Some(inbox), Some(stripe));
+        for address in [config.http.listen, inbox.web, stripe] {
             assert!(
                 text.contains(&format!("http://{address}")),
                 "{address} is missing in {text}"

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::port::{BACKLOG, reserve};
 pub use fault::Fault;
 use fault::Faults;
 pub use message::Message;
@@ -27,8 +28,6 @@ pub use message::Message;
 /// Older messages make room beyond this many, or beyond this many bytes.
 const MOST_MESSAGES: usize = 1_000;
 const MOST_BYTES: usize = 64 << 20;
-/// Connections the kernel may queue while all of ours are busy.
-const BACKLOG: u32 = 1_024;
 
 /// A running mail catcher. Stops when dropped, or when its [`stop_token`](Inbox::stop_token) is cancelled.
 #[derive(Debug)]
@@ -268,19 +267,6 @@ impl Mailbox {
             self.bytes -= oldest.raw.len();
         }
     }
-}
-
-/// Takes a port without listening on it yet.
-fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    // Connections of a moment ago linger on the port; they are no reason to refuse it.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
 }
 
 #[cfg(test)]

@@ -61,6 +61,31 @@ impl Config {
                 "at most ten years",
             ),
             (
+                nothing(self.stripe.timeout) || self.stripe.timeout.0 > LONGEST_CALL,
+                "stripe",
+                "timeout",
+                "more than nothing and at most 1m",
+            ),
+            (
+                !(1..=10).contains(&self.stripe.attempts),
+                "stripe",
+                "attempts",
+                "1 to 10",
+            ),
+            (
+                nothing(self.stripe.webhook_tolerance)
+                    || self.stripe.webhook_tolerance.0 > LONGEST_TOLERANCE,
+                "stripe",
+                "webhook_tolerance",
+                "more than nothing and at most 1h",
+            ),
+            (
+                self.general.mode == Mode::Production && !self.stripe.url.0.starts_with("https://"),
+                "stripe",
+                "url",
+                "an https address in production",
+            ),
+            (
                 !self.database.is_address(),
                 "database",
                 "url",
@@ -101,6 +126,11 @@ impl Redis {
 
 /// Nobody waits longer to hear that a password was wrong.
 const SLOWEST_REFUSAL: Duration = Duration::from_secs(10);
+
+/// A job holds its slot meanwhile.
+const LONGEST_CALL: Duration = Duration::from_mins(1);
+/// Stripe itself recommends five minutes.
+const LONGEST_TOLERANCE: Duration = Duration::from_hours(1);
 
 /// Longer than anything is meant to last, and short enough for every calendar.
 const LONGEST: Duration = Duration::from_hours(3_653 * 24);

@@ -22,7 +22,9 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 pub use source::{BadConfig, Source};
-pub use values::{FromSetting, List, LogFormat, Mailbox, Mode, Span, TokenKeys, Url};
+pub use values::{
+    FromSetting, List, LogFormat, Mailbox, Mode, Secrets, Span, StripeKey, TokenKeys, Url,
+};
 
 /// A setting as the documentation tells it.
 #[derive(Debug, Clone, Copy)]
@@ -248,6 +250,22 @@ settings! {
         from: Mailbox = "Holdfast <tickets@localhost.localdomain>",
         /// A mail that could not be sent for this long is given up.
         give_up: Span = "1d",
+    }
+
+    /// Stripe, which takes the money.
+    stripe: Stripe {
+        /// Secret key, `sk_…` or, better, a restricted one, `rk_…`; empty lets nobody pay by card.
+        secret_key: Option<StripeKey> = "",
+        /// Where Stripe's API is. Production needs https.
+        url: Url = "https://api.stripe.com",
+        /// Secrets that sign what Stripe sends to `/api/v1/webhooks/stripe`, `whsec_…` separated by commas. Any of them will do, so that one can be changed without a gap.
+        webhook_secrets: Secrets = "",
+        /// How old what Stripe sends may be. Longer gives whoever has recorded it more time to repeat it.
+        webhook_tolerance: Span = "5m",
+        /// How long one attempt to reach Stripe may take.
+        timeout: Span = "10s",
+        /// Attempts at one call, with growing pauses between them, before its job is put off.
+        attempts: u32 = "4",
     }
 
     /// What the operator sees.

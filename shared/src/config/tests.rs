@@ -73,6 +73,9 @@ fn what_cannot_be_meant_is_named() {
             ("HOLDFAST_MAIL_GIVE_UP", "99999999d"),
             ("DATABASE_URL", "mysql://hunter2"),
             ("REDIS_URL", "hunter2"),
+            ("HOLDFAST_STRIPE_TIMEOUT", "2m"),
+            ("HOLDFAST_STRIPE_ATTEMPTS", "0"),
+            ("HOLDFAST_STRIPE_WEBHOOK_TOLERANCE", "0s"),
             ("HOLDFAST_PORT", "tcp://10.0.0.1:80"),
         ],
         "",
@@ -84,6 +87,9 @@ fn what_cannot_be_meant_is_named() {
         "MAIL_GIVE_UP",
         "DATABASE_URL",
         "REDIS_URL",
+        "STRIPE_TIMEOUT",
+        "STRIPE_ATTEMPTS",
+        "STRIPE_WEBHOOK_TOLERANCE",
     ] {
         assert!(message.contains(name), "{name} is not named in: {message}");
     }
@@ -130,6 +136,44 @@ fn production_needs_a_key_that_signs_tokens() {
         .collect();
     assert_eq!(names, ["new", "old"]);
     assert!(!format!("{config:?}").contains(long));
+}
+
+#[test]
+fn a_key_of_stripe_is_a_secret_one() {
+    for bad in ["pk_live_hunter2", "sk_", "sk_live_hunter2 x", "hunter2"] {
+        let bad = source(&[("HOLDFAST_STRIPE_SECRET_KEY", bad)], "");
+        let message = Config::read(&bad).expect_err("invalid").to_string();
+        assert!(message.contains("HOLDFAST_STRIPE_SECRET_KEY"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    let file = "[stripe]\nwebhook_secrets = [\"whsec_hunter2\", \"whsec_new\"]";
+    let given = [("HOLDFAST_STRIPE_SECRET_KEY", "rk_live_hunter2")];
+    let config = Config::read(&source(&given, file)).expect("valid");
+    assert!(
+        config
+            .stripe
+            .secret_key
+            .as_ref()
+            .is_some_and(StripeKey::is_live)
+    );
+    assert_eq!(config.stripe.webhook_secrets.0.len(), 2);
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn production_speaks_to_stripe_over_https() {
+    let long = "a:0123456789abcdef0123456789abcdef";
+    let given = [
+        ("HOLDFAST_GENERAL_MODE", "production"),
+        ("HOLDFAST_AUTH_TOKEN_KEYS", long),
+        ("HOLDFAST_STRIPE_URL", "http://127.0.0.1:12111"),
+    ];
+    let message = Config::read(&source(&given, ""))
+        .expect_err("invalid")
+        .to_string();
+    assert!(message.contains("HOLDFAST_STRIPE_URL"), "{message}");
+    assert!(Config::read(&source(&given[..2], "")).is_ok());
+    assert!(Config::read(&source(&given[2..], "")).is_ok());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// How a type is read from the text of a setting.
 pub trait FromSetting: Sized {
@@ -46,6 +46,14 @@ pub struct Mailbox(pub lettre::message::Mailbox);
 /// Named secrets, the one in use first.
 #[derive(Debug, Clone)]
 pub struct TokenKeys(pub Vec<(String, SecretString)>);
+
+/// Secrets of which any will do.
+#[derive(Debug, Clone)]
+pub struct Secrets(pub Vec<SecretString>);
+
+/// A key that may act for us at Stripe; a publishable one may not.
+#[derive(Debug, Clone)]
+pub struct StripeKey(pub SecretString);
 
 /// Settings whose text one `FromStr` reads.
 macro_rules! from_str_setting {
@@ -113,6 +121,39 @@ impl FromSetting for TokenKeys {
             keys.push((name.to_owned(), secret.into()));
         }
         Ok(Self(keys))
+    }
+}
+
+impl FromSetting for Secrets {
+    const KIND: &'static str = "values separated by commas (secret)";
+    fn from_setting(text: &str) -> Result<Self, String> {
+        let List(items) = List::from_setting(text)?;
+        Ok(Self(items.into_iter().map(SecretString::from).collect()))
+    }
+}
+
+impl FromSetting for StripeKey {
+    const KIND: &'static str = "a key that begins with sk_ or rk_ (secret)";
+    fn from_setting(text: &str) -> Result<Self, String> {
+        let good = |prefix| {
+            text.strip_prefix(prefix).is_some_and(|rest: &str| {
+                !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            })
+        };
+        if good("sk_") || good("rk_") {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!("expected {}", Self::KIND))
+        }
+    }
+}
+
+impl StripeKey {
+    /// Whether real money moves with it.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        let key = self.0.expose_secret();
+        key.starts_with("sk_live_") || key.starts_with("rk_live_")
     }
 }
 

@@ -1,0 +1,90 @@
+//! Payments that a buyer's bank wants back.
+
+use serde_json::{Value, json};
+
+use super::form::Form;
+use super::kept::Object;
+use super::refusal::Refusal;
+use super::state::State;
+
+/// What a dispute costs, whoever wins it.
+const FEE: i64 = 2_000;
+
+#[derive(Debug, Clone)]
+pub(super) struct Dispute {
+    id: String,
+    amount: i64,
+    currency: String,
+    charge: String,
+    intent: String,
+    reason: String,
+    created: i64,
+    status: &'static str,
+}
+
+impl Object for Dispute {
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id, "object": "dispute", "amount": self.amount, "balance_transactions": [],
+            "charge": self.charge, "created": self.created, "currency": self.currency, "enhanced_eligibility_types": [],
+            "evidence_details": {"due_by": self.created + 7 * 86_400, "has_evidence": false, "past_due": false,
+                                 "submission_count": 0},
+            "is_charge_refundable": false, "livemode": false, "metadata": {}, "payment_intent": self.intent,
+            "reason": self.reason, "status": self.status,
+        })
+    }
+}
+
+pub(super) fn retrieve(state: &mut State, id: &str, form: &Form) -> Result<Value, Refusal> {
+    form.only(&[])?;
+    let dispute = state.disputes.get(id).map(Object::json);
+    dispute.ok_or_else(|| Refusal::no_such("dispute", id))
+}
+
+impl State {
+    /// The bank takes the money at once; the dispute's id.
+    pub(super) fn open_dispute(&mut self, intent: &str, reason: &str) -> Result<String, Refusal> {
+        let charge = self.intent(intent)?.latest_charge.clone();
+        let charge = charge.and_then(|id| self.charges.get_mut(&id));
+        let charge = charge.filter(|charge| charge.succeeded() && !charge.disputed);
+        let charge = charge.ok_or_else(|| {
+            Refusal::state(
+                "charge_disputed",
+                "There is no charge that could be disputed.",
+            )
+        })?;
+        charge.disputed = true;
+        let charge = charge.clone();
+        let id = self.id("dp");
+        self.book("adjustment", -charge.amount, FEE, &charge.currency, &id);
+        let dispute = Dispute {
+            id: id.clone(),
+            amount: charge.amount,
+            currency: charge.currency,
+            charge: charge.id,
+            intent: charge.intent,
+            reason: reason.to_owned(),
+            created: self.now,
+            status: "needs_response",
+        };
+        self.tell("charge.dispute.created", &dispute.json());
+        self.disputes.add(&id, self.now, dispute);
+        Ok(id)
+    }
+
+    /// A dispute that was won brings the money back, without the fee.
+    pub(super) fn close_dispute(&mut self, id: &str, won: bool) -> Result<(), Refusal> {
+        let dispute = self.disputes.get_mut(id);
+        let dispute = dispute.ok_or_else(|| Refusal::no_such("dispute", id))?;
+        if dispute.status != "needs_response" {
+            return Err(Refusal::state("dispute_closed", "It is closed already."));
+        }
+        dispute.status = if won { "won" } else { "lost" };
+        let dispute = dispute.clone();
+        if won {
+            self.book("adjustment", dispute.amount, 0, &dispute.currency, id);
+        }
+        self.tell("charge.dispute.closed", &dispute.json());
+        Ok(())
+    }
+}

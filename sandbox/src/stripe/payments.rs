@@ -1,0 +1,474 @@
+//! Payments: an intent to be paid, and the charges that tried to.
+
+use serde_json::{Value, json};
+
+use super::balance;
+use super::form::{Form, Metadata};
+use super::kept::Object;
+use super::methods::{Behaviour, behaviour};
+use super::refusal::Refusal;
+use super::state::{State, object_of};
+
+/// Stripe takes no payment below about half a euro, and none beyond eight digits.
+const SMALLEST: i64 = 50;
+const LARGEST: i64 = 99_999_999;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    NeedsMethod,
+    NeedsConfirmation,
+    NeedsAction,
+    Succeeded,
+    Canceled,
+}
+
+impl Status {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::NeedsMethod => "requires_payment_method",
+            Self::NeedsConfirmation => "requires_confirmation",
+            Self::NeedsAction => "requires_action",
+            Self::Succeeded => "succeeded",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Intent {
+    pub(super) id: String,
+    pub(super) amount: i64,
+    pub(super) currency: String,
+    pub(super) status: Status,
+    pub(super) client_secret: String,
+    pub(super) created: i64,
+    pub(super) metadata: Metadata,
+    pub(super) latest_charge: Option<String>,
+    /// The checkout it was made for; only that may cancel it.
+    pub(super) session: Option<String>,
+    description: Option<String>,
+    receipt_email: Option<String>,
+    return_url: Option<String>,
+    method: Option<String>,
+    last_error: Option<Value>,
+    canceled_at: Option<i64>,
+    cancellation_reason: Option<String>,
+    pages: String,
+}
+
+impl Intent {
+    pub(super) fn amount_received(&self) -> i64 {
+        if self.status == Status::Succeeded {
+            self.amount
+        } else {
+            0
+        }
+    }
+
+    /// Where the buyer proves who they are.
+    pub(super) fn authentication_page(&self) -> String {
+        format!(
+            "{}/authenticate/{}?client_secret={}",
+            self.pages, self.id, self.client_secret
+        )
+    }
+
+    /// Where the buyer goes afterwards.
+    pub(super) fn return_url(&self) -> Option<&str> {
+        self.return_url.as_deref()
+    }
+
+    fn next_action(&self) -> Value {
+        if self.status != Status::NeedsAction {
+            return Value::Null;
+        }
+        let page = self.authentication_page();
+        if self.return_url.is_none() {
+            // The library in the browser is to show it.
+            return json!({"type": "use_stripe_sdk", "use_stripe_sdk":
+                {"type": "three_d_secure_redirect", "stripe_js": page}});
+        }
+        json!({"type": "redirect_to_url", "redirect_to_url": {"url": page, "return_url": self.return_url}})
+    }
+}
+
+impl Object for Intent {
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id, "object": "payment_intent", "amount": self.amount, "amount_capturable": 0,
+            "amount_details": {"tip": {}}, "amount_received": self.amount_received(), "application": null,
+            "application_fee_amount": null, "automatic_payment_methods": null, "canceled_at": self.canceled_at,
+            "cancellation_reason": self.cancellation_reason, "capture_method": "automatic_async",
+            "client_secret": self.client_secret, "confirmation_method": "automatic", "created": self.created,
+            "currency": self.currency, "customer": null, "description": self.description,
+            "last_payment_error": self.last_error, "latest_charge": self.latest_charge, "livemode": false,
+            "metadata": object_of(&self.metadata), "next_action": self.next_action(), "on_behalf_of": null,
+            "payment_method": self.method,
+            "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
+            "payment_method_types": ["card"], "processing": null, "receipt_email": self.receipt_email,
+            "setup_future_usage": null, "shipping": null, "statement_descriptor": null,
+            "statement_descriptor_suffix": null, "status": self.status.name(), "transfer_data": null,
+            "transfer_group": null,
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Charge {
+    pub(super) id: String,
+    pub(super) intent: String,
+    pub(super) amount: i64,
+    pub(super) amount_refunded: i64,
+    pub(super) currency: String,
+    pub(super) metadata: Metadata,
+    pub(super) behaviour: Behaviour,
+    pub(super) disputed: bool,
+    created: i64,
+    method: String,
+    failure: Option<(&'static str, &'static str)>,
+    balance_transaction: Option<String>,
+}
+
+impl Charge {
+    pub(super) fn succeeded(&self) -> bool {
+        self.failure.is_none()
+    }
+}
+
+impl Object for Charge {
+    fn json(&self) -> Value {
+        let good = self.succeeded();
+        json!({
+            "id": self.id, "object": "charge", "amount": self.amount,
+            "amount_captured": if good { self.amount } else { 0 }, "amount_refunded": self.amount_refunded,
+            "balance_transaction": self.balance_transaction,
+            "billing_details": {"address": null, "email": null, "name": null, "phone": null, "tax_id": null},
+            "captured": good, "created": self.created, "currency": self.currency, "description": null,
+            "disputed": self.disputed, "failure_code": self.failure.map(|(code, _)| code),
+            "failure_message": self.failure.map(|(_, message)| message), "livemode": false,
+            "metadata": object_of(&self.metadata), "paid": good, "payment_intent": self.intent,
+            "payment_method": self.method, "refunded": self.amount_refunded == self.amount,
+            "status": if good { "succeeded" } else { "failed" },
+        })
+    }
+}
+
+/// What a payment is made of, from the API or by a checkout.
+pub(super) struct New {
+    pub(super) amount: i64,
+    pub(super) currency: String,
+    pub(super) metadata: Metadata,
+    pub(super) session: Option<String>,
+    pub(super) return_url: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) receipt_email: Option<String>,
+}
+
+pub(super) fn check_amount(name: &str, amount: i64) -> Result<(), Refusal> {
+    if amount < SMALLEST {
+        let message = "Amount must be at least 50 of the smallest unit";
+        return Err(Refusal::with_code(name, "amount_too_small", message));
+    }
+    if amount > LARGEST {
+        let message = "Amount must be no more than 999,999.99";
+        return Err(Refusal::with_code(name, "amount_too_large", message));
+    }
+    Ok(())
+}
+
+pub(super) fn currency(form: &Form, name: &str) -> Result<String, Refusal> {
+    let currency = form.required(name)?.to_ascii_lowercase();
+    if currency.len() == 3 && currency.bytes().all(|b| b.is_ascii_lowercase()) {
+        Ok(currency)
+    } else {
+        Err(Refusal::bad(name, format!("Invalid currency: {currency}")))
+    }
+}
+
+fn known_method(method: &str) -> Result<Behaviour, Refusal> {
+    behaviour(method).ok_or_else(|| Refusal::names_no("payment_method", "PaymentMethod", method))
+}
+
+pub(super) fn create(state: &mut State, _: &str, form: &Form) -> Result<Value, Refusal> {
+    form.only(&[
+        "amount",
+        "automatic_payment_methods",
+        "confirm",
+        "currency",
+        "description",
+        "metadata",
+        "off_session",
+        "payment_method",
+        "payment_method_types",
+        "receipt_email",
+        "return_url",
+        "statement_descriptor_suffix",
+    ])?;
+    let amount = form
+        .integer("amount")?
+        .ok_or_else(|| Refusal::missing("amount"))?;
+    check_amount("amount", amount)?;
+    let currency = currency(form, "currency")?;
+    let method = form.get("payment_method");
+    method.map(known_method).transpose()?;
+    let confirm = form.is_true("confirm");
+    if confirm && method.is_none() {
+        return Err(Refusal::missing("payment_method"));
+    }
+    let new = New {
+        amount,
+        currency,
+        metadata: form.metadata("metadata")?,
+        session: None,
+        return_url: form.text("return_url"),
+        description: form.text("description"),
+        receipt_email: form.text("receipt_email"),
+    };
+    let id = state.add_intent(new);
+    match method {
+        Some(method) if confirm => state.charge(&id, method),
+        Some(method) => {
+            let intent = state.intent_mut(&id)?;
+            intent.method = Some(method.to_owned());
+            intent.status = Status::NeedsConfirmation;
+            Ok(intent.json())
+        }
+        None => Ok(state.intent(&id)?.json()),
+    }
+}
+
+pub(super) fn retrieve(state: &mut State, id: &str, form: &Form) -> Result<Value, Refusal> {
+    form.only(&["client_secret", "key"])?;
+    Ok(state.intent(id)?.json())
+}
+
+pub(super) fn list(state: &mut State, _: &str, form: &Form) -> Result<Value, Refusal> {
+    form.only(&["created", "limit", "starting_after"])?;
+    state.intents.page("/v1/payment_intents", form, |_| true)
+}
+
+pub(super) fn confirm(state: &mut State, id: &str, form: &Form) -> Result<Value, Refusal> {
+    form.only(&[
+        "client_secret",
+        "key",
+        "off_session",
+        "payment_method",
+        "return_url",
+    ])?;
+    let intent = state.intent_mut(id)?;
+    let method = form
+        .text("payment_method")
+        .or_else(|| intent.method.clone());
+    if let Some(url) = form.text("return_url") {
+        intent.return_url = Some(url);
+    }
+    let method = method.ok_or_else(|| {
+        let message =
+            "You cannot confirm this PaymentIntent because it's missing a payment method.";
+        Refusal::state("payment_intent_unexpected_state", message)
+    })?;
+    known_method(&method)?;
+    state.charge(id, &method)
+}
+
+pub(super) fn cancel(state: &mut State, id: &str, form: &Form) -> Result<Value, Refusal> {
+    form.only(&["cancellation_reason"])?;
+    if state.intent(id)?.session.is_some() {
+        let message = "You cannot cancel this PaymentIntent because it was made by a Checkout Session; expire that.";
+        return Err(Refusal::state("payment_intent_unexpected_state", message));
+    }
+    state.cancel_intent(id, form.text("cancellation_reason"))?;
+    Ok(state.intent(id)?.json())
+}
+
+pub(super) fn retrieve_charge(state: &mut State, id: &str, form: &Form) -> Result<Value, Refusal> {
+    form.only(&[])?;
+    let charge = state.charges.get(id).map(Object::json);
+    charge.ok_or_else(|| Refusal::no_such("charge", id))
+}
+
+impl State {
+    pub(super) fn intent(&self, id: &str) -> Result<&Intent, Refusal> {
+        let intent = self.intents.get(id);
+        intent.ok_or_else(|| Refusal::no_such("payment_intent", id))
+    }
+
+    pub(super) fn intent_mut(&mut self, id: &str) -> Result<&mut Intent, Refusal> {
+        let intent = self.intents.get_mut(id);
+        intent.ok_or_else(|| Refusal::no_such("payment_intent", id))
+    }
+
+    pub(super) fn add_intent(&mut self, new: New) -> String {
+        let id = self.id("pi");
+        let intent = Intent {
+            id: id.clone(),
+            amount: new.amount,
+            currency: new.currency,
+            status: Status::NeedsMethod,
+            client_secret: Self::client_secret(&id),
+            created: self.now,
+            metadata: new.metadata,
+            latest_charge: None,
+            session: new.session,
+            description: new.description,
+            receipt_email: new.receipt_email,
+            return_url: new.return_url,
+            method: None,
+            last_error: None,
+            canceled_at: None,
+            cancellation_reason: None,
+            pages: self.pages.clone(),
+        };
+        self.intents.add(&id, self.now, intent);
+        id
+    }
+
+    pub(super) fn cancel_intent(
+        &mut self,
+        id: &str,
+        reason: Option<String>,
+    ) -> Result<(), Refusal> {
+        let now = self.now;
+        self.open(id, "cancel")?;
+        let intent = self.intent_mut(id)?;
+        intent.status = Status::Canceled;
+        intent.canceled_at = Some(now);
+        intent.cancellation_reason = reason;
+        self.tell_of_intent("payment_intent.canceled", id);
+        Ok(())
+    }
+
+    /// An intent that is neither paid nor cancelled.
+    fn open(&self, id: &str, verb: &str) -> Result<&Intent, Refusal> {
+        let intent = self.intent(id)?;
+        if matches!(intent.status, Status::Succeeded | Status::Canceled) {
+            let status = intent.status.name();
+            let message = format!(
+                "You cannot {verb} this PaymentIntent because it has a status of {status}."
+            );
+            let refusal = Refusal::state("payment_intent_unexpected_state", message);
+            return Err(refusal.with_intent(intent.json()));
+        }
+        Ok(intent)
+    }
+
+    /// Tries to take the money; the intent, or the decline.
+    pub(super) fn charge(&mut self, id: &str, method: &str) -> Result<Value, Refusal> {
+        self.open(id, "confirm")?;
+        match known_method(method)? {
+            Behaviour::AsksTheBuyer => {
+                let intent = self.intent_mut(id)?;
+                intent.method = Some(method.to_owned());
+                intent.status = Status::NeedsAction;
+                intent.last_error = None;
+                self.tell_of_intent("payment_intent.requires_action", id);
+            }
+            Behaviour::Declines {
+                code,
+                decline_code,
+                message,
+            } => return Err(self.decline(id, method, code, decline_code, message)),
+            pays => self.succeed(id, method, pays)?,
+        }
+        Ok(self.intent(id)?.json())
+    }
+
+    /// The buyer proved who they are, or did not.
+    pub(super) fn authenticate(&mut self, id: &str, succeeds: bool) -> Result<Value, Refusal> {
+        let intent = self.intent(id)?;
+        if intent.status != Status::NeedsAction {
+            let message = "This payment waits for no authentication.";
+            return Err(Refusal::state("payment_intent_unexpected_state", message));
+        }
+        let method = intent.method.clone().unwrap_or_default();
+        if succeeds {
+            self.succeed(id, &method, Behaviour::Pays)?;
+        } else {
+            let intent = self.intent_mut(id)?;
+            intent.status = Status::NeedsMethod;
+            intent.method = None;
+            intent.last_error = Some(json!({
+                "type": "invalid_request_error", "code": "payment_intent_authentication_failure",
+                "message": "The provided PaymentMethod has failed authentication.",
+            }));
+            self.tell_of_intent("payment_intent.payment_failed", id);
+        }
+        Ok(self.intent(id)?.json())
+    }
+
+    fn succeed(&mut self, id: &str, method: &str, behaviour: Behaviour) -> Result<(), Refusal> {
+        let charge = self.add_charge(id, method, behaviour, None)?;
+        let intent = self.intent_mut(id)?;
+        intent.status = Status::Succeeded;
+        intent.method = Some(method.to_owned());
+        intent.latest_charge = Some(charge);
+        intent.last_error = None;
+        self.tell_of_intent("payment_intent.succeeded", id);
+        if behaviour == Behaviour::PaysThenDisputes {
+            self.open_dispute(id, "fraudulent")?;
+        }
+        Ok(())
+    }
+
+    fn decline(
+        &mut self,
+        id: &str,
+        method: &str,
+        code: &'static str,
+        decline_code: Option<&'static str>,
+        message: &'static str,
+    ) -> Refusal {
+        let mut refusal = Refusal::new(402, "card_error", Some(code), message);
+        refusal.kept = true;
+        refusal.decline_code = decline_code;
+        let failure = Some((code, message));
+        let Ok(charge) = self.add_charge(id, method, Behaviour::Pays, failure) else {
+            return refusal;
+        };
+        let error = json!({
+            "type": "card_error", "code": code, "decline_code": decline_code, "message": message,
+            "charge": charge, "payment_method": {"id": method, "object": "payment_method", "type": "card"},
+        });
+        if let Ok(intent) = self.intent_mut(id) {
+            intent.status = Status::NeedsMethod;
+            intent.method = None;
+            intent.latest_charge = Some(charge);
+            intent.last_error = Some(error);
+            refusal = refusal.with_intent(intent.json());
+        }
+        self.tell_of_intent("payment_intent.payment_failed", id);
+        refusal
+    }
+
+    fn add_charge(
+        &mut self,
+        intent: &str,
+        method: &str,
+        behaviour: Behaviour,
+        failure: Option<(&'static str, &'static str)>,
+    ) -> Result<String, Refusal> {
+        let id = self.id("ch");
+        let of = self.intent(intent)?;
+        let (amount, currency) = (of.amount, of.currency.clone());
+        let metadata = of.metadata.clone();
+        let booked = failure
+            .is_none()
+            .then(|| self.book("charge", amount, balance::fee_of(amount), &currency, &id));
+        let charge = Charge {
+            id: id.clone(),
+            intent: intent.to_owned(),
+            amount,
+            amount_refunded: 0,
+            currency,
+            metadata,
+            behaviour,
+            disputed: false,
+            created: self.now,
+            method: method.to_owned(),
+            failure,
+            balance_transaction: booked,
+        };
+        self.charges.add(&id, self.now, charge);
+        Ok(id)
+    }
+}
