@@ -5,7 +5,8 @@ use std::ops::Range;
 use serde::Deserialize;
 use stripe_core::balance_transaction::ListBalanceTransaction;
 
-use crate::client::{PAGE, Page, WirePage, created, id};
+use crate::client::id;
+use crate::page::{PAGE, Page, WirePage, created};
 use crate::payments::{Named, or_default};
 use crate::{Client, Result};
 

@@ -1,7 +1,6 @@
 //! One call: its attempts, and how their outcome is read.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use hyper::{Method, Request, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
-use stripe_types::{RangeBoundsTs, RangeQueryTs};
 use tracing::Instrument as _;
 
 use crate::error::{Envelope, Told};
@@ -230,43 +228,6 @@ fn in_order(body: &str) -> String {
     let mut pairs: Vec<&str> = body.split('&').collect();
     pairs.sort_unstable();
     pairs.join("&")
-}
-
-/// Some of what there is, newest first.
-#[derive(Debug, Clone)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    /// To be handed in for the page after this one, if there is one.
-    pub next: Option<String>,
-}
-
-/// As many as Stripe gives at a time.
-pub(crate) const PAGE: i64 = 100;
-
-#[derive(serde::Deserialize)]
-pub(crate) struct WirePage<T> {
-    data: Vec<T>,
-    #[serde(default)]
-    has_more: bool,
-}
-
-impl<T> WirePage<T> {
-    pub(crate) fn page(self, id: impl Fn(&T) -> &String) -> Page<T> {
-        let last = self.data.last().map(|last| id(last).clone());
-        Page {
-            items: self.data,
-            next: last.filter(|_| self.has_more),
-        }
-    }
-}
-
-/// From the first second on, and before the second.
-pub(crate) fn created(within: &Range<i64>) -> RangeQueryTs {
-    RangeQueryTs::Bounds(RangeBoundsTs {
-        gte: Some(within.start),
-        lt: Some(within.end),
-        ..RangeBoundsTs::default()
-    })
 }
 
 /// Stripe's own word counts first.

@@ -15,14 +15,16 @@ mod checkouts;
 mod client;
 mod error;
 mod line;
+mod page;
 mod payments;
 mod refunds;
 pub mod webhook;
 
 pub use balance::BalanceTransaction;
 pub use checkouts::{Checkout, CheckoutStatus, NewCheckout};
-pub use client::{BadSettings, Client, Page, Settings};
+pub use client::{BadSettings, Client, Settings};
 pub use error::Error;
+pub use page::Page;
 pub use payments::{Decline, NewPayment, Payment, PaymentStatus};
 pub use refunds::{NewRefund, Refund, RefundStatus};
 pub use webhook::Event;

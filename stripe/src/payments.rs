@@ -13,8 +13,9 @@ use stripe_core::payment_intent::{
 
 use stripe_types::Currency;
 
-use crate::client::{Answer, PAGE, Page, WirePage, created, id};
+use crate::client::{Answer, id};
 use crate::error::Told;
+use crate::page::{PAGE, Page, WirePage, created};
 use crate::{Client, Error, Metadata, Result};
 
 /// A payment to be made.

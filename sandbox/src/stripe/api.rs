@@ -13,7 +13,7 @@ use super::keys::Seen;
 use super::refusal::Refusal;
 use super::server::{Answer, Outcome};
 use super::state::State;
-use super::{Shared, balance, checkout, disputes, events, payments, refunds};
+use super::{Shared, balance, charges, checkout, disputes, events, payments, refunds};
 
 type Run = fn(&mut State, &str, &Form) -> Result<Value, Refusal>;
 
@@ -37,7 +37,7 @@ fn route(method: &Method, path: &[&str]) -> Option<(&'static str, Run)> {
             ("payment_intents.confirm", payments::confirm)
         }
         ("POST", ["payment_intents", _, "cancel"]) => ("payment_intents.cancel", payments::cancel),
-        ("GET", ["charges", _]) => ("charges.retrieve", payments::retrieve_charge),
+        ("GET", ["charges", _]) => ("charges.retrieve", charges::retrieve),
         ("POST", ["checkout", "sessions"]) => ("checkout.sessions.create", checkout::create),
         ("GET", ["checkout", "sessions"]) => ("checkout.sessions.list", checkout::list),
         ("GET", ["checkout", "sessions", _]) => ("checkout.sessions.retrieve", checkout::retrieve),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, header};
 use hyper_util::client::legacy::Client;
@@ -32,6 +32,7 @@ const PAUSES: [Duration; 5] = [
     Duration::from_millis(6_400),
     Duration::from_millis(25_600),
 ];
+const LARGEST_ANSWER: usize = 1 << 20;
 const AN_HOUR: i64 = 3_600;
 
 /// Where events go. Plain http: it is on the same machine.
@@ -253,11 +254,15 @@ impl Courier {
             .header("stripe-signature", signature)
             .body(Full::new(parcel.body.clone()));
         let Ok(request) = request else { return 0 };
-        let answer = tokio::time::timeout(PATIENCE, self.client.request(request)).await;
-        let status = answer
-            .ok()
-            .and_then(Result::ok)
-            .map_or(0, |answer| answer.status().as_u16());
+        let exchange = async {
+            let answer = self.client.request(request).await.ok()?;
+            let status = answer.status().as_u16();
+            // Read to its end, so that the connection can be used again.
+            let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect();
+            body.await.ok().map(|_| status)
+        };
+        let status = tokio::time::timeout(PATIENCE, exchange).await;
+        let status = status.ok().flatten().unwrap_or(0);
         if (200..300).contains(&status) {
             self.heard
                 .send_modify(|heard| *heard.entry(parcel.kind.to_owned()).or_default() += 1);

@@ -1,6 +1,5 @@
 //! What a program holds of the stand-in: it runs while this lives, and does as it is told through it.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +16,7 @@ use super::courier::{Courier, Delivered, Delivery, Order, Target};
 use super::faults::{Fault, Plan, WebhookFault};
 use super::kept::Object;
 use super::refunds::RefundStatus;
+use super::seen::Payment;
 use super::state::State;
 use super::{Inner, NotSeen, Now, Refused, Shared, Traffic, server};
 use crate::port::{BACKLOG, reserve};
@@ -47,44 +47,6 @@ enum Door {
     Closed(TcpSocket),
     /// Between the two, or beyond repair.
     Nowhere,
-}
-
-/// A payment as a test counts it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Payment {
-    pub id: String,
-    pub amount: i64,
-    pub currency: String,
-    pub status: &'static str,
-    /// Charges that took money. More than one is a buyer who paid twice.
-    pub charges: usize,
-    pub refunded: i64,
-    pub metadata: BTreeMap<String, String>,
-}
-
-impl Payment {
-    /// Oldest first.
-    pub(super) fn all(state: &State) -> Vec<Self> {
-        let mut taken: BTreeMap<&str, (usize, i64)> = BTreeMap::new();
-        for charge in state.charges.iter().filter(|charge| charge.succeeded()) {
-            let (times, refunded) = taken.entry(&charge.intent).or_default();
-            *times += 1;
-            *refunded += charge.amount_refunded;
-        }
-        let payments = state.intents.iter().map(|intent| {
-            let (charges, refunded) = taken.get(intent.id.as_str()).copied().unwrap_or_default();
-            Self {
-                id: intent.id.clone(),
-                amount: intent.amount,
-                currency: intent.currency.clone(),
-                status: intent.status.name(),
-                charges,
-                refunded,
-                metadata: intent.metadata.clone(),
-            }
-        });
-        payments.collect()
-    }
 }
 
 impl Stripe {

@@ -8,7 +8,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `server`, `api` | from a connection to an answer, and everything that can go wrong between |
-//! | `payments`, `checkout`, `refunds`, `disputes`, `balance`, `events` | Stripe's things and their rules |
+//! | `payments`, `charges`, `checkout`, `refunds`, `disputes`, `balance`, `events` | Stripe's things and their rules |
 //! | `methods` | the test cards |
 //! | `keys` | idempotency |
 //! | `courier` | webhooks |
@@ -17,6 +17,7 @@
 
 mod api;
 mod balance;
+mod charges;
 mod checkout;
 mod control;
 mod courier;
@@ -32,6 +33,7 @@ mod pages;
 mod payments;
 mod refunds;
 mod refusal;
+mod seen;
 mod server;
 mod state;
 
@@ -48,9 +50,10 @@ use courier::Courier;
 pub use courier::{Delivered, Delivery, Order, Target, sign};
 use faults::Plan;
 pub use faults::{Fault, WebhookFault};
-pub use handle::{Options, Payment, Stripe};
+pub use handle::{Options, Stripe};
 pub use refunds::RefundStatus;
 use refusal::Refusal;
+pub use seen::Payment;
 use state::State;
 
 /// The version of the API that is spoken.

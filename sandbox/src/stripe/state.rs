@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::balance::Entry;
+use super::charges::Charge;
 use super::checkout::Session;
 use super::disputes::Dispute;
 use super::events::Event;
 use super::kept::{Kept, Object};
 use super::keys::Keys;
-use super::payments::{Charge, Intent};
+use super::payments::Intent;
 use super::refunds::Refund;
 
 /// As many as a long evening of development makes; a bench makes more and does not miss the oldest.
