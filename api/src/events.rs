@@ -6,12 +6,12 @@ use poem_openapi::payload::Json;
 use shared::access::Right;
 use shared::clock::Time;
 use shared::events::{
-    self, Event, EventChange, EventDetails, EventFilter, EventSort, EventType, NewEvent,
-    NewSession, NewTicketType, Session, SessionChange, StatusChange, TicketType, TicketTypeChange,
-    Viewer,
+    self, EventChange, EventDetails, EventFilter, EventPage, EventSort, EventType, NewEvent,
+    NewSession, NewTicketType, Session, SessionChange, Status, StatusChange, TicketType,
+    TicketTypeChange, Viewer,
 };
-use shared::ids::{EventId, OrganizationId, TicketTypeId, VenueId};
-use shared::page::{All, Page, Paging};
+use shared::ids::{EventId, OrganizationId, TicketTypeId, UserId, VenueId};
+use shared::page::{All, Paging};
 
 use crate::http::allowed::{Allowed, Permission, Public, permissions};
 use crate::http::answer::{Created, Found, Gone, Once, Reply, Versioned};
@@ -75,8 +75,10 @@ pub struct Events;
 impl Events {
     /// List events
     ///
-    /// Those that are to come and not cancelled, as far as the caller may see them. `q` finds part of a title, or
-    /// nearly a title.
+    /// Those that are to come and not cancelled, as far as the caller may see them. All filters can be combined. `q`
+    /// finds words of titles, descriptions, venues and cities, the last word also by its beginning; `"two words"` next
+    /// to each other, `this or that`, `-without`. Where no event has the words, those are found whose title, venue or
+    /// city is nearly what was typed.
     #[oai(path = "/events", method = "get", operation_id = "list_events")]
     #[expect(
         clippy::too_many_arguments,
@@ -93,18 +95,30 @@ impl Events {
         city: Query<Option<String>>,
         venue_id: Query<Option<VenueId>>,
         organization_id: Query<Option<OrganizationId>>,
+        /// A person who organizes it.
+        organizer_id: Query<Option<UserId>>,
         /// Beginning then or later.
         date_from: Query<Option<Time>>,
         /// Beginning then or earlier.
         date_to: Query<Option<Time>>,
+        /// In minor units: something on sale costs that or more. A window of sales that opens or closes is
+        /// noticed within a minute.
+        price_min: Query<Option<i64>>,
+        /// In minor units: something on sale costs that or less; with `price_min`, something is in between.
+        price_max: Query<Option<i64>>,
+        /// Only where a ticket can be bought now.
+        available: Query<Option<bool>>,
         /// Those that are over as well.
         show_past: Query<Option<bool>>,
         featured: Query<Option<bool>>,
+        /// By relevance if there is a `q`, else by date. Of more than 1000 matches the 1000 soonest are put in order
+        /// of relevance.
         sort: Query<Option<EventSort>>,
+        /// Upwards, but for the newest and the most relevant, which come first.
         order: Query<Option<Direction>>,
         page: Query<Option<u32>>,
         limit: Query<Option<u32>>,
-    ) -> Reply<Json<Page<Event>>> {
+    ) -> Reply<Json<EventPage>> {
         let paging = Paging::new(page.0, limit.0)?;
         let filter = EventFilter {
             q: q.0.or(search.0),
@@ -113,19 +127,20 @@ impl Events {
             city: city.0,
             venue_id: venue_id.0,
             organization_id: organization_id.0,
+            organizer_id: organizer_id.0,
             date_from: date_from.0.map(|time| time.0),
             date_to: date_to.0.map(|time| time.0),
+            price_min: price_min.0,
+            price_max: price_max.0,
+            available: available.0.unwrap_or_default(),
             show_past: show_past.0.unwrap_or_default(),
             backstage: false,
+            status: None,
             featured: featured.0,
-            sort: sort.0.unwrap_or_default(),
-            descending: order.0 == Some(Direction::Desc),
+            sort: sort.0,
+            descending: order.0.map(|order| order == Direction::Desc),
         };
-        let mut db = public.read().await?;
-        let (viewer, now) = (viewer(&public), public.now());
-        Ok(Json(
-            events::list::list(&mut db, &viewer, now, &filter, paging).await?,
-        ))
+        Ok(Json(list_for(&public, &filter, paging).await?))
     }
 
     /// List the events to put forward
@@ -139,17 +154,13 @@ impl Events {
         public: Public,
         page: Query<Option<u32>>,
         limit: Query<Option<u32>>,
-    ) -> Reply<Json<Page<Event>>> {
+    ) -> Reply<Json<EventPage>> {
         let paging = Paging::new(page.0, limit.0)?;
         let filter = EventFilter {
             featured: Some(true),
             ..EventFilter::default()
         };
-        let mut db = public.read().await?;
-        let (viewer, now) = (viewer(&public), public.now());
-        Ok(Json(
-            events::list::list(&mut db, &viewer, now, &filter, paging).await?,
-        ))
+        Ok(Json(list_for(&public, &filter, paging).await?))
     }
 
     /// List my events
@@ -170,26 +181,24 @@ impl Events {
         caller: Allowed<ReadEvents>,
         q: Query<Option<String>>,
         organization_id: Query<Option<OrganizationId>>,
+        status: Query<Option<Status>>,
         sort: Query<Option<EventSort>>,
         order: Query<Option<Direction>>,
         page: Query<Option<u32>>,
         limit: Query<Option<u32>>,
-    ) -> Reply<Json<Page<Event>>> {
+    ) -> Reply<Json<EventPage>> {
         let paging = Paging::new(page.0, limit.0)?;
         let filter = EventFilter {
             q: q.0,
             organization_id: organization_id.0,
             show_past: true,
             backstage: true,
-            sort: sort.0.unwrap_or_default(),
-            descending: order.0 == Some(Direction::Desc),
+            status: status.0,
+            sort: sort.0,
+            descending: order.0.map(|order| order == Direction::Desc),
             ..EventFilter::default()
         };
-        let mut db = caller.read().await?;
-        let (viewer, now) = (viewer(&caller), caller.now());
-        Ok(Json(
-            events::list::list(&mut db, &viewer, now, &filter, paging).await?,
-        ))
+        Ok(Json(list_for(&caller, &filter, paging).await?))
     }
 
     /// Create an event
@@ -465,6 +474,19 @@ impl Events {
             .await?;
         Ok(Gone::Gone)
     }
+}
+
+/// One page of what this caller may see, with the numbers of this moment.
+async fn list_for<P: Permission>(
+    caller: &Allowed<P>,
+    filter: &EventFilter,
+    paging: Paging,
+) -> shared::Result<EventPage> {
+    let (viewer, now) = (viewer(caller), caller.now());
+    let mut db = caller.read().await?;
+    let mut page = events::list::list(&mut db, &viewer, now, filter, paging).await?;
+    events::summary::tell_live(&mut db, &mut page.items, now).await?;
+    Ok(page)
 }
 
 /// The event as this caller may see it.

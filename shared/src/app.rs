@@ -100,6 +100,8 @@ fn pool(config: &config::Database) -> anyhow::Result<PgPool> {
         // A process that dies in the middle of a transaction must not keep its locks.
         ("idle_in_transaction_session_timeout", "60s".to_owned()),
         ("timezone", "UTC".to_owned()),
+        // How near to a title something mistyped must be: one wrong letter in five, or two swapped ones in seven.
+        ("pg_trgm.word_similarity_threshold", "0.45".to_owned()),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)

@@ -6,10 +6,15 @@
 //! draft, or asks for more vetting than the reader has, does not exist for them.
 
 mod event;
+mod filter;
 pub mod list;
+mod prices;
+mod refund_policy;
+mod search;
 mod session;
 mod status;
 mod store;
+pub mod summary;
 mod ticket_type;
 
 use chrono::{DateTime, Utc};
@@ -18,9 +23,13 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use event::{Event, EventChange, EventDetails, EventType, NewEvent, StatusChange};
-pub use list::{EventFilter, EventSort, Viewer};
+pub use filter::{EventFilter, EventSort};
+pub use list::Viewer;
+pub use prices::follow_due as follow_prices;
+pub use refund_policy::RefundPolicy;
 pub use session::{NewSession, Session, SessionChange};
 pub use status::Status;
+pub use summary::{EventPage, EventSummary};
 pub use ticket_type::{NewTicketType, TicketType, TicketTypeChange};
 
 use crate::activity::{self, Activity};
@@ -34,7 +43,8 @@ use crate::venues;
 use crate::version::Expected;
 
 const MOST_IMAGES: usize = 20;
-const MOST_TEACHERS: usize = 50;
+/// Teachers, and organizers.
+const MOST_PEOPLE: usize = 50;
 const MOST_SESSIONS: usize = 200;
 
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +116,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         venue_id: new.venue_id,
         image_urls: new.image_urls,
         teacher_ids: new.teacher_ids,
+        organizer_ids: new.organizer_ids,
         time_zone: new.time_zone.unwrap_or(organization.time_zone),
         currency: new.currency.unwrap_or(organization.currency),
         status: Status::Draft,
@@ -117,6 +128,9 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         required_vetting_level: new.required_vetting_level,
         is_featured: new.is_featured,
         is_sensitive: new.is_sensitive,
+        refund_policy: new
+            .refund_policy
+            .unwrap_or(organization.settings.refund_policy),
         version: 1,
         created_at: tx.now().into(),
         updated_at: tx.now().into(),
@@ -124,7 +138,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
     };
     event.check()?;
     must_offer(tx, &event).await?;
-    must_teach(tx, &event).await?;
+    must_belong(tx, &event).await?;
     for slug in slugs_for(&event.title, id.into()) {
         event.slug = slug;
         if store::insert(tx, &event).await? {
@@ -174,8 +188,8 @@ pub async fn change(
     if event.venue_id != before.venue_id {
         must_offer(tx, &event).await?;
     }
-    if event.teacher_ids != before.teacher_ids {
-        must_teach(tx, &event).await?;
+    if (&event.teacher_ids, &event.organizer_ids) != (&before.teacher_ids, &before.organizer_ids) {
+        must_belong(tx, &event).await?;
     }
     if event.total_capacity != before.total_capacity {
         fit_pool(tx, id.into(), id, "event", event.total_capacity).await?;
@@ -326,6 +340,7 @@ pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Re
         ticket_type.quantity,
     )
     .await?;
+    prices::follow(tx, id).await?;
     let data = json!({ "event_id": id, "name": ticket_type.name, "price": ticket_type.price });
     record_part(tx, &event, "ticket_type.added", ticket_type.id.into(), data);
     Ok(store::ticket_type(tx, id, ticket_type.id)
@@ -364,6 +379,7 @@ pub async fn change_ticket_type(
     .await?;
     ticket_type.version += 1;
     store::update_ticket_type(tx, &ticket_type).await?;
+    prices::follow(tx, id).await?;
     record_part(
         tx,
         &event,
@@ -393,6 +409,7 @@ pub async fn delete_ticket_type(
         .into());
     }
     store::delete_ticket_type(tx, ticket_type_id).await?;
+    prices::follow(tx, id).await?;
     fit_pool(tx, ticket_type_id.into(), id, "ticket_type", None).await?;
     record_part(
         tx,
@@ -447,6 +464,7 @@ impl Event {
                 "must be at most 20 addresses, each http or https",
             );
         }
+        self.refund_policy.check("", &mut invalid);
         invalid.check()
     }
 
@@ -537,15 +555,20 @@ async fn must_offer(tx: &mut Tx, event: &Event) -> Result<()> {
     Err(Invalid::field("venue_id", "is no venue of the organization").into())
 }
 
-/// Whoever teaches belongs to the organization.
-async fn must_teach(tx: &mut Tx, event: &Event) -> Result<()> {
-    let teachers = &event.teacher_ids;
-    let known = organizations::belong(tx, event.organization_id, teachers).await?;
-    if teachers.len() > MOST_TEACHERS || !known {
-        let message = "must be at most 50 members of the organization, each once";
-        return Err(Invalid::field("teacher_ids", message).into());
+/// Whoever teaches or organizes belongs to the organization.
+async fn must_belong(tx: &mut Tx, event: &Event) -> Result<()> {
+    let mut invalid = Invalid::default();
+    for (field, people) in [
+        ("teacher_ids", &event.teacher_ids),
+        ("organizer_ids", &event.organizer_ids),
+    ] {
+        let known = organizations::belong(tx, event.organization_id, people).await?;
+        if people.len() > MOST_PEOPLE || !known {
+            let message = "must be at most 50 members of the organization, each once";
+            invalid.push(field, message);
+        }
     }
-    Ok(())
+    invalid.check()
 }
 
 async fn must_be_ready(tx: &mut Tx, id: EventId) -> Result<()> {
