@@ -6,9 +6,9 @@ use poem_openapi::payload::Json;
 use shared::access::Right;
 use shared::clock::Time;
 use shared::events::{
-    self, EventChange, EventDetails, EventFilter, EventPage, EventSort, EventType, NewEvent,
-    NewSession, NewTicketType, Session, SessionChange, Status, StatusChange, TicketType,
-    TicketTypeChange, Viewer,
+    self, Cancellation, Cancelled, EventChange, EventDetails, EventFilter, EventPage, EventSort,
+    EventType, NewEvent, NewSession, NewTicketType, Session, SessionChange, Status, StatusChange,
+    TicketType, TicketTypeChange, Viewer,
 };
 use shared::ids::{EventId, OrganizationId, TicketTypeId, UserId, VenueId};
 use shared::page::{All, Paging};
@@ -298,6 +298,36 @@ impl Events {
             .change(async |tx| events::set_status(tx, event_id.0, seen, to).await)
             .await?;
         Ok(Found::new(event))
+    }
+
+    /// Cancel an event
+    ///
+    /// The same as moving it to the status `cancelled`, for clients that know this path. Unlike deleting, it is
+    /// possible with places sold. Without a reason, one is put in its place.
+    ///
+    /// Errors: EVENT_NOT_FOUND, STATUS_NOT_REACHABLE, CONCURRENT_UPDATE, VERSION_REQUIRED
+    #[oai(
+        path = "/admin/events/:event_id",
+        method = "delete",
+        operation_id = "cancel_event"
+    )]
+    async fn cancel(
+        &self,
+        caller: Allowed<WriteEvents>,
+        event_id: Path<EventId>,
+        cancellation: Body<Cancellation>,
+    ) -> Reply<Json<Cancelled>> {
+        let seen = caller.seen(cancellation.content.version)?;
+        let to: StatusChange = cancellation.content.into();
+        let cancelled = caller
+            .change(async |tx| events::set_status(tx, event_id.0, seen, to).await)
+            .await?;
+        Ok(Json(Cancelled {
+            message: "Event cancelled".to_owned(),
+            event_id: event_id.0,
+            status: cancelled.event.status,
+            version: cancelled.event.version,
+        }))
     }
 
     /// List the sessions of an event

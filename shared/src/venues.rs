@@ -328,6 +328,14 @@ fn record(tx: &mut Tx, venue: &Venue, kind: &'static str, data: Value) {
     });
 }
 
+/// The venue as it is now, for an event to take. Until the end of the transaction it is neither changed nor deleted.
+pub(crate) async fn hold(tx: &mut Tx, id: VenueId) -> Result<Venue> {
+    sqlx::query!("select from venues where id = $1 for share", id as _)
+        .execute(&mut **tx)
+        .await?;
+    get(tx, id).await
+}
+
 /// The venue as it is now, kept so until the end of the transaction, for those who may change it.
 async fn lock(tx: &mut Tx, id: VenueId) -> Result<Venue> {
     sqlx::query!("select from venues where id = $1 for update", id as _)

@@ -9,6 +9,7 @@ mod http;
 mod idempotency;
 mod mail;
 mod organizations;
+mod places;
 mod queue;
 mod search;
 mod venues;

@@ -252,3 +252,34 @@ pub struct StatusChange {
     #[oai(validator(min_length = 1, max_length = 500, pattern = r"\S"))]
     pub reason: Option<String>,
 }
+
+/// Calls an event off.
+#[derive(Debug, Clone, Object)]
+#[oai(deny_unknown_fields)]
+pub struct Cancellation {
+    /// The version you have seen, unless you say it by `If-Match`.
+    pub version: Option<i64>,
+    /// Told to those who look for the event.
+    #[oai(validator(min_length = 1, max_length = 500, pattern = r"\S"))]
+    pub reason: Option<String>,
+}
+
+/// An event was called off.
+#[derive(Debug, Clone, Object)]
+pub struct Cancelled {
+    pub message: String,
+    pub event_id: EventId,
+    pub status: Status,
+    pub version: i64,
+}
+
+impl From<Cancellation> for StatusChange {
+    fn from(cancellation: Cancellation) -> Self {
+        let reason = cancellation.reason;
+        Self {
+            version: cancellation.version,
+            status: Status::Cancelled,
+            reason: Some(reason.unwrap_or_else(|| "Cancelled by the organizer".to_owned())),
+        }
+    }
+}

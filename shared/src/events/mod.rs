@@ -22,7 +22,9 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub use event::{Event, EventChange, EventDetails, EventType, NewEvent, StatusChange};
+pub use event::{
+    Cancellation, Cancelled, Event, EventChange, EventDetails, EventType, NewEvent, StatusChange,
+};
 pub use filter::{EventFilter, EventSort};
 pub use list::Viewer;
 pub use prices::follow_due as follow_prices;
@@ -34,12 +36,13 @@ pub use ticket_type::{NewTicketType, TicketType, TicketTypeChange};
 
 use crate::activity::{self, Activity};
 use crate::error::{Code, Fault, Invalid, Result};
-use crate::ids::{EventId, SessionId, TicketTypeId};
+use crate::ids::{EventId, OrganizationId, SessionId, TicketTypeId, VenueId};
 use crate::jobs::{Job, Queue};
 use crate::organizations;
+use crate::patch::Patch;
 use crate::text::slugs_for;
 use crate::tx::Tx;
-use crate::venues;
+use crate::venues::{self, Venue};
 use crate::version::Expected;
 
 const MOST_IMAGES: usize = 20;
@@ -137,7 +140,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         title: new.title,
     };
     event.check()?;
-    must_offer(tx, &event).await?;
+    must_offer(tx, organization_id, event.venue_id).await?;
     must_belong(tx, &event).await?;
     for slug in slugs_for(&event.title, id.into()) {
         event.slug = slug;
@@ -174,7 +177,7 @@ pub async fn change(
     seen: Expected,
     change: EventChange,
 ) -> Result<EventDetails> {
-    let before = lock(tx, id).await?;
+    let before = lock_with_venue(tx, id, &change.venue_id).await?;
     seen.check(before.version)?;
     let mut event = change.applied_to(before.clone());
     let changes = activity::changes(&before, &event, &["description", "short_description"])?;
@@ -186,7 +189,7 @@ pub async fn change(
     }
     event.check()?;
     if event.venue_id != before.venue_id {
-        must_offer(tx, &event).await?;
+        must_offer(tx, event.organization_id, event.venue_id).await?;
     }
     if (&event.teacher_ids, &event.organizer_ids) != (&before.teacher_ids, &before.organizer_ids) {
         must_belong(tx, &event).await?;
@@ -539,20 +542,36 @@ async fn lock(tx: &mut Tx, id: EventId) -> Result<Event> {
     Ok(event)
 }
 
-/// The venue exists and belongs to the same organization.
-async fn must_offer(tx: &mut Tx, event: &Event) -> Result<()> {
-    let Some(venue_id) = event.venue_id else {
-        return Ok(());
-    };
-    let ours = match venues::get(tx, venue_id).await {
-        Ok(venue) => venue.organization_id == event.organization_id,
-        Err(error) if error.code() == Code::VenueNotFound => false,
-        Err(error) => return Err(error),
-    };
-    if ours {
-        return Ok(());
+/// The same for a change that may name another venue. The venue is locked first, as when one is renamed, which
+/// changes its events.
+async fn lock_with_venue(tx: &mut Tx, id: EventId, to: &Patch<Option<VenueId>>) -> Result<Event> {
+    if let Patch::Set(Some(venue_id)) = to {
+        found(venues::hold(tx, *venue_id).await)?;
     }
-    Err(Invalid::field("venue_id", "is no venue of the organization").into())
+    lock(tx, id).await
+}
+
+/// The venue exists, belongs to the organization, and stays so until the event has it.
+async fn must_offer(
+    tx: &mut Tx,
+    organization_id: OrganizationId,
+    venue_id: Option<VenueId>,
+) -> Result<()> {
+    let Some(venue_id) = venue_id else {
+        return Ok(());
+    };
+    match found(venues::hold(tx, venue_id).await)? {
+        Some(venue) if venue.organization_id == organization_id => Ok(()),
+        _ => Err(Invalid::field("venue_id", "is no venue of the organization").into()),
+    }
+}
+
+fn found(venue: Result<Venue>) -> Result<Option<Venue>> {
+    match venue {
+        Ok(venue) => Ok(Some(venue)),
+        Err(error) if error.code() == Code::VenueNotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whoever teaches or organizes belongs to the organization.
