@@ -14,7 +14,7 @@ use shared::ids::{EventId, OrganizationId, TicketTypeId, UserId, VenueId};
 use shared::page::{All, Paging};
 
 use crate::http::allowed::{Allowed, Permission, Public, permissions};
-use crate::http::answer::{Created, Found, Gone, Once, Reply, Versioned};
+use crate::http::answer::{Created, Found, Gone, Listed, Once, Reply, Versioned};
 use crate::http::body::Body;
 use crate::http::tags::{Direction, Tag};
 
@@ -66,6 +66,7 @@ fn viewer<P: Permission>(caller: &Allowed<P>) -> Viewer {
         backstage: caller.reach(BACKSTAGE),
         assigned: caller.reach(ASSIGNED),
         user_id: caller.user_id(),
+        like_a_stranger: !caller.belongs_somewhere(),
     }
 }
 
@@ -118,7 +119,7 @@ impl Events {
         order: Query<Option<Direction>>,
         page: Query<Option<u32>>,
         limit: Query<Option<u32>>,
-    ) -> Reply<Json<EventPage>> {
+    ) -> Reply<Listed<EventPage>> {
         let paging = Paging::new(page.0, limit.0)?;
         let filter = EventFilter {
             q: q.0.or(search.0),
@@ -140,7 +141,7 @@ impl Events {
             sort: sort.0,
             descending: order.0.map(|order| order == Direction::Desc),
         };
-        Ok(Json(list_for(&public, &filter, paging).await?))
+        Ok(Listed::new(list_for(&public, &filter, paging).await?))
     }
 
     /// List the events to put forward
@@ -154,13 +155,13 @@ impl Events {
         public: Public,
         page: Query<Option<u32>>,
         limit: Query<Option<u32>>,
-    ) -> Reply<Json<EventPage>> {
+    ) -> Reply<Listed<EventPage>> {
         let paging = Paging::new(page.0, limit.0)?;
         let filter = EventFilter {
             featured: Some(true),
             ..EventFilter::default()
         };
-        Ok(Json(list_for(&public, &filter, paging).await?))
+        Ok(Listed::new(list_for(&public, &filter, paging).await?))
     }
 
     /// List my events
@@ -186,7 +187,7 @@ impl Events {
         order: Query<Option<Direction>>,
         page: Query<Option<u32>>,
         limit: Query<Option<u32>>,
-    ) -> Reply<Json<EventPage>> {
+    ) -> Reply<Listed<EventPage>> {
         let paging = Paging::new(page.0, limit.0)?;
         let filter = EventFilter {
             q: q.0,
@@ -198,7 +199,7 @@ impl Events {
             descending: order.0.map(|order| order == Direction::Desc),
             ..EventFilter::default()
         };
-        Ok(Json(list_for(&caller, &filter, paging).await?))
+        Ok(Listed::new(list_for(&caller, &filter, paging).await?))
     }
 
     /// Create an event
@@ -338,9 +339,13 @@ impl Events {
         method = "get",
         operation_id = "list_sessions"
     )]
-    async fn sessions(&self, public: Public, event_id: Path<String>) -> Reply<Json<All<Session>>> {
+    async fn sessions(
+        &self,
+        public: Public,
+        event_id: Path<String>,
+    ) -> Reply<Listed<All<Session>>> {
         let items = find(&public, &event_id.0).await?.sessions;
-        Ok(Json(All { items }))
+        Ok(Listed::new(All { items }))
     }
 
     /// Add a session
@@ -427,9 +432,9 @@ impl Events {
         &self,
         public: Public,
         event_id: Path<String>,
-    ) -> Reply<Json<All<TicketType>>> {
+    ) -> Reply<Listed<All<TicketType>>> {
         let items = find(&public, &event_id.0).await?.ticket_types;
-        Ok(Json(All { items }))
+        Ok(Listed::new(All { items }))
     }
 
     /// Put something on sale
@@ -513,16 +518,13 @@ async fn list_for<P: Permission>(
     paging: Paging,
 ) -> shared::Result<EventPage> {
     let (viewer, now) = (viewer(caller), caller.now());
-    let mut db = caller.read().await?;
-    let mut page = events::list::list(&mut db, &viewer, now, filter, paging).await?;
-    events::summary::tell_live(&mut db, &mut page.items, now).await?;
-    Ok(page)
+    events::cache::list(caller.app(), &viewer, now, filter, paging).await
 }
 
 /// The event as this caller may see it.
 async fn find(public: &Public, name: &str) -> shared::Result<EventDetails> {
-    let mut db = public.read().await?;
-    let mut details = events::get(&mut db, &viewer(public), name).await?;
+    let (viewer, now) = (viewer(public), public.now());
+    let mut details = events::cache::read(public.app(), &viewer, now, name).await?;
     let organization_id = details.event.organization_id;
     if public.reach(BACKSTAGE).require(organization_id).is_err() {
         details.ticket_types.retain(|shown| !shown.hidden);

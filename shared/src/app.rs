@@ -11,6 +11,7 @@ use sqlx::{PgConnection, PgPool, Postgres};
 
 use crate::access::{Actor, RightsInMemory, Scope, Tokens};
 use crate::accounts::passwords::Passwords;
+use crate::cache::Caches;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Result;
@@ -32,6 +33,7 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     pub passwords: Arc<Passwords>,
     pub(crate) rights: Arc<RightsInMemory>,
+    pub caches: Arc<Caches>,
     db: PgPool,
 }
 
@@ -44,6 +46,7 @@ impl App {
             tokens: Arc::new(Tokens::new(&config.auth)),
             passwords: Arc::new(Passwords::new(&config.auth)?),
             rights: Arc::default(),
+            caches: Arc::new(Caches::new(clock.now())),
             db: pool(&config.database)?,
             config,
             clock,

@@ -5,6 +5,7 @@
 //! `&mut Tx`; one that only reads takes `&mut PgConnection`, which a `Tx` can stand in for.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use crate::access::{Actor, Scope};
 use crate::activity::{self, Activity};
 use crate::app::{App, Redis};
+use crate::cache::{self, Caches, Changed};
 use crate::error::{Error, Result};
 use crate::ids::{OrganizationId, UserId};
 use crate::jobs::{self, Job, NewJob};
@@ -29,6 +31,8 @@ pub struct Tx {
     activities: Vec<Activity>,
     jobs: Vec<NewJob>,
     notices: Vec<Notice>,
+    caches: Arc<Caches>,
+    changed: Vec<Changed>,
 }
 
 /// What Redis is told as soon as it is true.
@@ -50,6 +54,8 @@ impl Tx {
             activities: Vec::new(),
             jobs: Vec::new(),
             notices: Vec::new(),
+            caches: Arc::clone(&app.caches),
+            changed: Vec::new(),
         })
     }
 
@@ -105,6 +111,13 @@ impl Tx {
         self.jobs.push(adjust(job));
     }
 
+    /// Has every process forget this with the commit.
+    pub(crate) fn changed(&mut self, what: Changed) {
+        if !self.changed.contains(&what) {
+            self.changed.push(what);
+        }
+    }
+
     pub(crate) fn redis(&self) -> &Redis {
         &self.redis
     }
@@ -131,6 +144,8 @@ impl Tx {
         activity::insert(&mut self.db, actor, cause, self.now, &self.activities).await?;
         let queues = jobs::insert(&mut self.db, &self.jobs).await?;
         self.db.commit().await?;
+        self.caches.forget(&self.changed);
+        cache::tell(&self.redis, self.changed).await;
         let told = tell(&self.redis, &self.notices).await;
         jobs::wake(&self.redis.connection(), self.redis.prefix(), &queues).await;
         told

@@ -3,6 +3,7 @@
 mod accounts;
 mod activity;
 mod authorisation;
+mod cache;
 mod document;
 mod events;
 mod http;

@@ -240,6 +240,17 @@ impl<P: Permission> Allowed<P> {
         self.access.app.read().await
     }
 
+    /// For readings that go by way of memory.
+    pub fn app(&self) -> &App {
+        &self.access.app
+    }
+
+    /// Whether the caller belongs to an organization; services, which see what the public sees, do not count.
+    pub fn belongs_somewhere(&self) -> bool {
+        let nowhere = |scope| scope == Scope::nothing();
+        self.user_id().is_some() && !self.access.caller.belonging().is_ok_and(nowhere)
+    }
+
     /// When the request came in, or a moment later.
     pub fn now(&self) -> DateTime<Utc> {
         self.access.app.clock.now()

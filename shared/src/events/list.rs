@@ -7,6 +7,8 @@ use uuid::Uuid;
 use super::event::Event;
 use super::filter::EventFilter;
 use super::search::{self, Search};
+use super::status::Status;
+use super::store;
 use super::summary::{EventPage, EventSummary};
 use crate::access::Scope;
 use crate::error::Result;
@@ -22,6 +24,8 @@ pub struct Viewer {
     pub assigned: Scope,
     /// Whose vetting counts.
     pub user_id: Option<UserId>,
+    /// Belongs to no organization, so that the public lists are the same as for strangers.
+    pub like_a_stranger: bool,
 }
 
 /// Lists are counted this far, so that a page of a long one costs no more than one of a short one. As many matches of
@@ -52,27 +56,6 @@ const SELECT: &str = "select e.id, e.organization_id, e.title, e.slug, e.short_d
 pub(super) async fn by_id(db: &mut PgConnection, id: EventId) -> Result<Option<Event>> {
     let mut sql = QueryBuilder::new(SELECT);
     sql.push("e.id = ").push_bind(id);
-    Ok(sql.build_query_as().fetch_optional(db).await?)
-}
-
-/// By its id or its slug.
-pub(super) async fn one(
-    db: &mut PgConnection,
-    viewer: &Viewer,
-    name: &str,
-) -> Result<Option<Event>> {
-    let mut sql = QueryBuilder::new(SELECT);
-    match name.parse::<Uuid>() {
-        Ok(id) => sql.push("e.id = ").push_bind(id),
-        Err(_) => sql.push("e.slug = ").push_bind(name.to_owned()),
-    };
-    sql.push(" and (");
-    viewer.sees(&mut sql);
-    sql.push(" or ");
-    within(&viewer.backstage, &mut sql);
-    sql.push(" or ");
-    viewer.teaches(&mut sql);
-    sql.push(")");
     Ok(sql.build_query_as().fetch_optional(db).await?)
 }
 
@@ -198,12 +181,21 @@ impl Viewer {
         sql.push("))");
     }
 
-    fn teaches(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("(");
-        within(&self.assigned, sql);
-        sql.push(" and ")
-            .push_bind(self.user_id)
-            .push(" = any(e.teacher_ids || e.organizer_ids))");
+    /// Whether they may see this event, as they are vetted and as their rights are now.
+    pub(super) async fn may_see(&self, db: &mut PgConnection, event: &Event) -> Result<bool> {
+        let (organization_id, level) = (event.organization_id, event.required_vetting_level);
+        if self.backstage.require(organization_id).is_ok() {
+            return Ok(true);
+        }
+        let assigned = |id| event.teacher_ids.contains(&id) || event.organizer_ids.contains(&id);
+        if self.user_id.is_some_and(assigned) && self.assigned.require(organization_id).is_ok() {
+            return Ok(true);
+        }
+        match (event.status, level, self.user_id) {
+            (Status::Draft, ..) | (_, 1.., None) => Ok(false),
+            (_, 1.., Some(user_id)) => store::vetted(db, organization_id, user_id, level).await,
+            _ => Ok(true),
+        }
     }
 }
 

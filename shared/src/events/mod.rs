@@ -5,6 +5,7 @@
 //! type with a quantity have one each, and the database refuses a pool that has sold more than it holds. What is a
 //! draft, or asks for more vetting than the reader has, does not exist for them.
 
+pub mod cache;
 mod event;
 mod filter;
 pub mod list;
@@ -35,6 +36,7 @@ pub use summary::{EventPage, EventSummary};
 pub use ticket_type::{NewTicketType, TicketType, TicketTypeChange};
 
 use crate::activity::{self, Activity};
+use crate::cache::Changed;
 use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{EventId, OrganizationId, SessionId, TicketTypeId, VenueId};
 use crate::jobs::{Job, Queue};
@@ -154,12 +156,6 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
     }
     record(tx, &event, "event.created", json!({ "title": event.title }));
     details(tx, event).await
-}
-
-/// An event by its id or its slug, if the viewer may see it.
-pub async fn get(db: &mut PgConnection, viewer: &Viewer, name: &str) -> Result<EventDetails> {
-    let event = list::one(db, viewer, name).await?;
-    details(db, event.ok_or(EventError::NotFound)?).await
 }
 
 async fn details(db: &mut PgConnection, event: Event) -> Result<EventDetails> {
@@ -439,6 +435,7 @@ pub async fn advance(tx: &mut Tx, limit: i64) -> Result<usize> {
     let moved = store::advance(tx, now, limit).await?;
     let number = moved.len();
     for (id, organization_id, from, to) in moved {
+        tx.changed(Changed::Event(id));
         tx.record(Activity {
             organization_id: Some(organization_id),
             kind: "event.status_changed",
@@ -665,6 +662,7 @@ fn record(tx: &mut Tx, event: &Event, kind: &'static str, data: Value) {
 
 /// The same of a session or a ticket type.
 fn record_part(tx: &mut Tx, event: &Event, kind: &'static str, subject: Uuid, data: Value) {
+    tx.changed(Changed::Event(event.id));
     tx.record(Activity {
         organization_id: Some(event.organization_id),
         kind,

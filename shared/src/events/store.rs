@@ -1,5 +1,7 @@
 //! The statements of events, their sessions, ticket types and pools.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -11,7 +13,7 @@ use super::status::Status;
 use super::ticket_type::TicketType;
 use super::{EventError, EventId};
 use crate::error::{OnConstraint as _, Result};
-use crate::ids::{OrganizationId, SessionId, TicketTypeId};
+use crate::ids::{OrganizationId, SessionId, TicketTypeId, UserId};
 
 pub(super) async fn lock(db: &mut PgConnection, id: EventId) -> Result<()> {
     sqlx::query!("select from events where id = $1 for update", id as _)
@@ -374,4 +376,40 @@ pub(super) async fn advance(
     Ok(moved
         .map(|row| (row.id, row.organization_id, row.from, row.to))
         .collect())
+}
+
+pub(super) async fn by_slug(db: &mut PgConnection, slug: &str) -> Result<Option<EventId>> {
+    let id = sqlx::query_scalar!(
+        r#"select id as "id: EventId" from events where slug = $1"#,
+        slug
+    );
+    Ok(id.fetch_optional(db).await?)
+}
+
+pub(super) async fn sold_by_session(
+    db: &mut PgConnection,
+    id: EventId,
+) -> Result<HashMap<SessionId, i32>> {
+    let sold = sqlx::query!(
+        r#"select id as "id: SessionId", sold from pools where event_id = $1 and kind = 'session'"#,
+        id as _,
+    );
+    let sold = sold.fetch_all(db).await?.into_iter();
+    Ok(sold.map(|pool| (pool.id, pool.sold)).collect())
+}
+
+pub(super) async fn vetted(
+    db: &mut PgConnection,
+    organization_id: OrganizationId,
+    user_id: UserId,
+    level: i16,
+) -> Result<bool> {
+    let vetted = sqlx::query_scalar!(
+        r#"select exists(select from members
+                         where organization_id = $1 and user_id = $2 and vetting_level >= $3) as "vetted!""#,
+        organization_id as _,
+        user_id as _,
+        level,
+    );
+    Ok(vetted.fetch_one(db).await?)
 }
