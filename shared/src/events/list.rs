@@ -125,7 +125,10 @@ impl Question<'_> {
 
     /// One more than a page holds, if there is one.
     async fn page(&self, db: &mut PgConnection, paging: Paging) -> Result<Vec<EventSummary>> {
-        let mut sql = QueryBuilder::new("with page as materialized (");
+        let mut sql = QueryBuilder::new(
+            // Numbered after the limit: numbering all of them first would read all of them.
+            "with page as materialized (select id, row_number() over () as place from (",
+        );
         match self.search {
             Some(search) if self.filter.by_relevance() => {
                 self.places_by_relevance(search, &mut sql);
@@ -136,7 +139,7 @@ impl Question<'_> {
             .push_bind(paging.limit() + 1)
             .push(" offset ")
             .push_bind(paging.offset())
-            .push(") ")
+            .push(") chosen) ")
             .push(SUMMARIES)
             .push_bind(self.now)
             .push(")) prices on true order by place");
@@ -144,11 +147,9 @@ impl Question<'_> {
     }
 
     fn places(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("select e.id, row_number() over (");
-        self.filter.order(sql);
-        sql.push(") as place from events e where ");
+        sql.push("select e.id from events e where ");
         self.condition(sql);
-        sql.push(" order by place");
+        self.filter.order(sql);
     }
 
     fn places_by_relevance(&self, search: Search<'_>, sql: &mut QueryBuilder<Postgres>) {
@@ -157,15 +158,15 @@ impl Question<'_> {
         } else {
             "asc"
         };
-        sql.push("select id, row_number() over (order by rank ")
-            .push(direction)
-            .push(", starts_at, id) as place from (select e.id, e.starts_at, ");
+        sql.push("select id from (select e.id, e.starts_at, ");
         search.rank(sql);
         sql.push(" as rank from events e where ");
         self.condition(sql);
         sql.push(" order by e.starts_at, e.id limit ")
             .push_bind(COUNTED_TO)
-            .push(") found order by place");
+            .push(format_args!(
+                ") found order by rank {direction}, starts_at, id"
+            ));
     }
 }
 
