@@ -116,3 +116,16 @@ union all
 select 'a session''s code was given', s.id::text
 from event_sessions s join events e on e.id = s.event_id
 where s.number >= e.next_session
+
+union all
+select 'an event is found by what it and its venue are called', e.id::text
+from events e left join venues v on v.id = e.venue_id
+where e.words is null or e.names is distinct from lower(unaccent(concat_ws(' ', e.title, v.name, v.city)))
+
+union all
+select 'the prices next to an event are those of its ticket types', e.id::text
+from events e join lateral (
+    select min(price) as lowest, max(price) as highest, count(sales_start) + count(sales_end) as windows
+    from ticket_types t where t.event_id = e.id and not t.hidden
+) t on t.windows = 0
+where (e.lowest_price, e.highest_price, e.prices_until) is distinct from (t.lowest, t.highest, null)

@@ -6,15 +6,15 @@ use poem_openapi::payload::Json;
 use shared::access::Right;
 use shared::clock::Time;
 use shared::events::{
-    self, Event, EventChange, EventDetails, EventFilter, EventSort, EventType, NewEvent,
-    NewSession, NewTicketType, Part, Session, SessionChange, StatusChange, TicketType,
-    TicketTypeChange, Viewer,
+    self, Cancellation, Cancelled, EventChange, EventDetails, EventFilter, EventPage, EventSort,
+    EventType, NewEvent, NewSession, NewTicketType, Part, Session, SessionChange, Status,
+    StatusChange, TicketType, TicketTypeChange, Viewer,
 };
-use shared::ids::{EventId, OrganizationId, TicketTypeId, VenueId};
-use shared::page::{All, Page, Paging};
+use shared::ids::{EventId, OrganizationId, TicketTypeId, UserId, VenueId};
+use shared::page::{All, Paging};
 
 use crate::http::allowed::{Allowed, Permission, Public, permissions};
-use crate::http::answer::{Created, Found, Gone, Once, Reply, Versioned};
+use crate::http::answer::{Created, Found, Gone, Listed, Once, Reply, Versioned};
 use crate::http::body::Body;
 use crate::http::tags::{Direction, Tag};
 
@@ -66,6 +66,7 @@ fn viewer<P: Permission>(caller: &Allowed<P>) -> Viewer {
         backstage: caller.reach(BACKSTAGE),
         assigned: caller.reach(ASSIGNED),
         user_id: caller.user_id(),
+        like_a_stranger: !caller.belongs_somewhere(),
     }
 }
 
@@ -75,8 +76,10 @@ pub struct Events;
 impl Events {
     /// List events
     ///
-    /// Those that are to come and not cancelled, as far as the caller may see them. `q` finds part of a title, or
-    /// nearly a title.
+    /// Those that are to come and not cancelled, as far as the caller may see them. All filters can be combined. `q`
+    /// finds words of titles, descriptions, venues and cities, the last word also by its beginning; `"two words"` next
+    /// to each other, `this or that`, `-without`. Where no event has the words, those are found whose title, venue or
+    /// city is nearly what was typed.
     #[oai(path = "/events", method = "get", operation_id = "list_events")]
     #[expect(
         clippy::too_many_arguments,
@@ -93,18 +96,30 @@ impl Events {
         city: Query<Option<String>>,
         venue_id: Query<Option<VenueId>>,
         organization_id: Query<Option<OrganizationId>>,
+        /// A person who organizes it.
+        organizer_id: Query<Option<UserId>>,
         /// Beginning then or later.
         date_from: Query<Option<Time>>,
         /// Beginning then or earlier.
         date_to: Query<Option<Time>>,
+        /// In minor units: something on sale costs that or more. A window of sales that opens or closes is
+        /// noticed within a minute.
+        price_min: Query<Option<i64>>,
+        /// In minor units: something on sale costs that or less; with `price_min`, something is in between.
+        price_max: Query<Option<i64>>,
+        /// Only where a ticket can be bought now.
+        available: Query<Option<bool>>,
         /// Those that are over as well.
         show_past: Query<Option<bool>>,
         featured: Query<Option<bool>>,
+        /// By relevance if there is a `q`, else by date. Of more than 1000 matches the 1000 soonest are put in order
+        /// of relevance.
         sort: Query<Option<EventSort>>,
+        /// Upwards, but for the newest and the most relevant, which come first.
         order: Query<Option<Direction>>,
         page: Query<Option<u32>>,
         limit: Query<Option<u32>>,
-    ) -> Reply<Json<Page<Event>>> {
+    ) -> Reply<Listed<EventPage>> {
         let paging = Paging::new(page.0, limit.0)?;
         let filter = EventFilter {
             q: q.0.or(search.0),
@@ -113,19 +128,20 @@ impl Events {
             city: city.0,
             venue_id: venue_id.0,
             organization_id: organization_id.0,
+            organizer_id: organizer_id.0,
             date_from: date_from.0.map(|time| time.0),
             date_to: date_to.0.map(|time| time.0),
+            price_min: price_min.0,
+            price_max: price_max.0,
+            available: available.0.unwrap_or_default(),
             show_past: show_past.0.unwrap_or_default(),
             backstage: false,
+            status: None,
             featured: featured.0,
-            sort: sort.0.unwrap_or_default(),
-            descending: order.0 == Some(Direction::Desc),
+            sort: sort.0,
+            descending: order.0.map(|order| order == Direction::Desc),
         };
-        let mut db = public.read().await?;
-        let (viewer, now) = (viewer(&public), public.now());
-        Ok(Json(
-            events::list::list(&mut db, &viewer, now, &filter, paging).await?,
-        ))
+        Ok(Listed::new(list_for(&public, &filter, paging).await?))
     }
 
     /// List the events to put forward
@@ -139,17 +155,13 @@ impl Events {
         public: Public,
         page: Query<Option<u32>>,
         limit: Query<Option<u32>>,
-    ) -> Reply<Json<Page<Event>>> {
+    ) -> Reply<Listed<EventPage>> {
         let paging = Paging::new(page.0, limit.0)?;
         let filter = EventFilter {
             featured: Some(true),
             ..EventFilter::default()
         };
-        let mut db = public.read().await?;
-        let (viewer, now) = (viewer(&public), public.now());
-        Ok(Json(
-            events::list::list(&mut db, &viewer, now, &filter, paging).await?,
-        ))
+        Ok(Listed::new(list_for(&public, &filter, paging).await?))
     }
 
     /// List my events
@@ -170,26 +182,24 @@ impl Events {
         caller: Allowed<ReadEvents>,
         q: Query<Option<String>>,
         organization_id: Query<Option<OrganizationId>>,
+        status: Query<Option<Status>>,
         sort: Query<Option<EventSort>>,
         order: Query<Option<Direction>>,
         page: Query<Option<u32>>,
         limit: Query<Option<u32>>,
-    ) -> Reply<Json<Page<Event>>> {
+    ) -> Reply<Listed<EventPage>> {
         let paging = Paging::new(page.0, limit.0)?;
         let filter = EventFilter {
             q: q.0,
             organization_id: organization_id.0,
             show_past: true,
             backstage: true,
-            sort: sort.0.unwrap_or_default(),
-            descending: order.0 == Some(Direction::Desc),
+            status: status.0,
+            sort: sort.0,
+            descending: order.0.map(|order| order == Direction::Desc),
             ..EventFilter::default()
         };
-        let mut db = caller.read().await?;
-        let (viewer, now) = (viewer(&caller), caller.now());
-        Ok(Json(
-            events::list::list(&mut db, &viewer, now, &filter, paging).await?,
-        ))
+        Ok(Listed::new(list_for(&caller, &filter, paging).await?))
     }
 
     /// Create an event
@@ -295,6 +305,36 @@ impl Events {
         Ok(Found::new(event))
     }
 
+    /// Cancel an event
+    ///
+    /// The same as moving it to the status `cancelled`, for clients that know this path. Unlike deleting, it is
+    /// possible with places sold. Without a reason, one is put in its place.
+    ///
+    /// Errors: EVENT_NOT_FOUND, STATUS_NOT_REACHABLE, CONCURRENT_UPDATE, VERSION_REQUIRED
+    #[oai(
+        path = "/admin/events/:event_id",
+        method = "delete",
+        operation_id = "cancel_event"
+    )]
+    async fn cancel(
+        &self,
+        caller: Allowed<WriteEvents>,
+        event_id: Path<EventId>,
+        cancellation: Body<Cancellation>,
+    ) -> Reply<Json<Cancelled>> {
+        let seen = caller.seen(cancellation.content.version)?;
+        let to: StatusChange = cancellation.content.into();
+        let cancelled = caller
+            .change(async |tx| events::set_status(tx, event_id.0, seen, to).await)
+            .await?;
+        Ok(Json(Cancelled {
+            message: "Event cancelled".to_owned(),
+            event_id: event_id.0,
+            status: cancelled.event.status,
+            version: cancelled.event.version,
+        }))
+    }
+
     /// List the sessions of an event
     ///
     /// Errors: EVENT_NOT_FOUND
@@ -303,9 +343,13 @@ impl Events {
         method = "get",
         operation_id = "list_sessions"
     )]
-    async fn sessions(&self, public: Public, event_id: Path<String>) -> Reply<Json<All<Session>>> {
+    async fn sessions(
+        &self,
+        public: Public,
+        event_id: Path<String>,
+    ) -> Reply<Listed<All<Session>>> {
         let items = find(&public, &event_id.0).await?.sessions;
-        Ok(Json(All { items }))
+        Ok(Listed::new(All { items }))
     }
 
     /// Add a session
@@ -396,9 +440,9 @@ impl Events {
         &self,
         public: Public,
         event_id: Path<String>,
-    ) -> Reply<Json<All<TicketType>>> {
+    ) -> Reply<Listed<All<TicketType>>> {
         let items = find(&public, &event_id.0).await?.ticket_types;
-        Ok(Json(All { items }))
+        Ok(Listed::new(All { items }))
     }
 
     /// Put something on sale
@@ -480,13 +524,34 @@ impl Events {
     }
 }
 
-/// The event as this caller may see it.
-pub(crate) async fn find(public: &Public, name: &str) -> shared::Result<EventDetails> {
-    let mut db = public.read().await?;
-    let mut details = events::get(&mut db, &viewer(public), name).await?;
+/// One page of what this caller may see, with the numbers of this moment.
+async fn list_for<P: Permission>(
+    caller: &Allowed<P>,
+    filter: &EventFilter,
+    paging: Paging,
+) -> shared::Result<EventPage> {
+    let (viewer, now) = (viewer(caller), caller.now());
+    events::cache::list(caller.app(), &viewer, now, filter, paging).await
+}
+
+/// The event as this caller may see it, with the numbers of this moment.
+async fn find(public: &Public, name: &str) -> shared::Result<EventDetails> {
+    let (viewer, now) = (viewer(public), public.now());
+    let details = events::cache::read(public.app(), &viewer, now, name).await?;
+    Ok(shown(public, details))
+}
+
+/// The same without those numbers, from memory.
+pub(crate) async fn find_kept(public: &Public, name: &str) -> shared::Result<EventDetails> {
+    let (viewer, now) = (viewer(public), public.now());
+    let kept = events::cache::kept(public.app(), &viewer, now, name).await?;
+    Ok(shown(public, EventDetails::clone(&kept)))
+}
+
+fn shown(public: &Public, mut details: EventDetails) -> EventDetails {
     let organization_id = details.event.organization_id;
     if public.reach(BACKSTAGE).require(organization_id).is_err() {
         details.ticket_types.retain(|shown| !shown.hidden);
     }
-    Ok(details)
+    details
 }

@@ -91,6 +91,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
     // Figures count from the first request on.
     let _figures = shared::telemetry::metrics();
     http::described::prepare();
+    let following = tokio::spawn(shared::cache::follow(app.clone()));
     let endpoint = endpoint(app, stop.clone());
     let close = async move {
         stop.cancelled().await;
@@ -100,6 +101,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
         .idle_timeout(IDLE)
         .run_with_graceful_shutdown(endpoint, close, Some(drain))
         .await?;
+    following.abort();
     Ok(())
 }
 

@@ -2,13 +2,12 @@
 
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
-use poem_openapi::payload::Json;
 use shared::ids::{OrganizationId, VenueId};
 use shared::page::{Page, Paging};
 use shared::venues::{self, NewVenue, Venue, VenueChange, VenueFilter, VenueSort};
 
 use crate::http::allowed::{Allowed, Public, permissions};
-use crate::http::answer::{Created, Found, Gone, Once, Reply, Versioned};
+use crate::http::answer::{Created, Found, Gone, Listed, Once, Reply, Versioned};
 use crate::http::body::Body;
 use crate::http::tags::{Direction, Tag};
 
@@ -50,7 +49,7 @@ impl Venues {
         order: Query<Option<Direction>>,
         page: Query<Option<u32>>,
         limit: Query<Option<u32>>,
-    ) -> Reply<Json<Page<Venue>>> {
+    ) -> Reply<Listed<Page<Venue>>> {
         let paging = Paging::new(page.0, limit.0)?;
         let filter = VenueFilter {
             q: q.0.or(search.0),
@@ -61,7 +60,7 @@ impl Venues {
             descending: order.0 == Some(Direction::Desc),
         };
         let mut db = public.read().await?;
-        Ok(Json(venues::list(&mut db, &filter, paging).await?))
+        Ok(Listed::new(venues::list(&mut db, &filter, paging).await?))
     }
 
     /// Create a venue
@@ -88,8 +87,8 @@ impl Venues {
         operation_id = "read_venue"
     )]
     async fn read(&self, public: Public, venue_id: Path<VenueId>) -> Reply<Found<Venue>> {
-        let mut db = public.read().await?;
-        Ok(Found::new(venues::get(&mut db, venue_id.0).await?))
+        let venue = venues::read(public.app(), venue_id.0).await?;
+        Ok(Found::new(venue))
     }
 
     /// Change a venue

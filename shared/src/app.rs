@@ -11,6 +11,7 @@ use sqlx::{PgConnection, PgPool, Postgres};
 
 use crate::access::{Actor, RightsInMemory, Scope, Tokens};
 use crate::accounts::passwords::Passwords;
+use crate::cache::Caches;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Result;
@@ -37,6 +38,7 @@ pub struct App {
     pub passwords: Arc<Passwords>,
     pub stripe: stripe_api::Client,
     pub(crate) rights: Arc<RightsInMemory>,
+    pub caches: Arc<Caches>,
     db: PgPool,
 }
 
@@ -53,6 +55,7 @@ impl App {
             passwords: Arc::new(Passwords::new(&config.auth)?),
             stripe: stripe(&config.stripe)?,
             rights: Arc::default(),
+            caches: Arc::new(Caches::new(clock.now())),
             db: pool(&config.database)?,
             config,
             clock,
@@ -109,6 +112,8 @@ fn pool(config: &config::Database) -> anyhow::Result<PgPool> {
         // A process that dies in the middle of a transaction must not keep its locks.
         ("idle_in_transaction_session_timeout", "60s".to_owned()),
         ("timezone", "UTC".to_owned()),
+        // How near to a title something mistyped must be: one wrong letter in five, or two swapped ones in seven.
+        ("pg_trgm.word_similarity_threshold", "0.45".to_owned()),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)

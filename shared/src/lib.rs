@@ -16,6 +16,7 @@ pub mod accounts;
 pub mod activity;
 pub mod api_keys;
 pub mod app;
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod error;

@@ -11,7 +11,7 @@ const LARGEST_LIMIT: u32 = 100;
 const LAST_ROW: u32 = 1_000_000;
 
 /// Which part of a list is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Paging {
     page: u32,
     limit: u32,
@@ -37,6 +37,12 @@ impl Paging {
     #[must_use]
     pub fn limit(self) -> i64 {
         self.limit.into()
+    }
+
+    /// Which page it is, and how many rows one has, as answers say it.
+    #[must_use]
+    pub fn place(self) -> (u32, u32) {
+        (self.page, self.limit)
     }
 
     #[must_use]

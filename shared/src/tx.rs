@@ -5,6 +5,7 @@
 //! `&mut Tx`; one that only reads takes `&mut PgConnection`, which a `Tx` can stand in for.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use crate::access::{Actor, Scope};
 use crate::activity::{self, Activity};
 use crate::app::{App, Redis};
+use crate::cache::{self, Caches, Changed};
 use crate::error::{Error, Result};
 use crate::ids::{OrganizationId, UserId};
 use crate::jobs::{self, Job, NewJob};
@@ -32,6 +34,8 @@ pub struct Tx {
     notices: Vec<Notice>,
     stock: Stock,
     places: Vec<Places>,
+    caches: Arc<Caches>,
+    changed: Vec<Changed>,
 }
 
 /// What Redis is told as soon as it is true.
@@ -55,6 +59,8 @@ impl Tx {
             notices: Vec::new(),
             stock: app.stock.clone(),
             places: Vec::new(),
+            caches: Arc::clone(&app.caches),
+            changed: Vec::new(),
         })
     }
 
@@ -110,6 +116,13 @@ impl Tx {
         self.jobs.push(adjust(job));
     }
 
+    /// Has every process forget this with the commit.
+    pub(crate) fn changed(&mut self, what: Changed) {
+        if !self.changed.contains(&what) {
+            self.changed.push(what);
+        }
+    }
+
     pub(crate) fn redis(&self) -> &Redis {
         &self.redis
     }
@@ -145,6 +158,8 @@ impl Tx {
         let queues = jobs::insert(&mut self.db, &self.jobs).await?;
         let places = Places::read(&mut self.db, self.places).await?;
         self.db.commit().await?;
+        self.caches.forget(&self.changed);
+        cache::tell(&self.redis, self.changed).await;
         let told = tell(&self.redis, &self.notices).await;
         places.tell(&self.stock, self.now).await;
         jobs::wake(&self.redis.connection(), self.redis.prefix(), &queues).await;

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use crate::activity::{self, Activity};
+use crate::app::App;
+use crate::cache::Changed;
 use crate::clock::Time;
 use crate::error::{Code, Fault, Result};
 use crate::ids::{OrganizationId, VenueId};
@@ -195,6 +197,14 @@ pub async fn get(db: &mut PgConnection, id: VenueId) -> Result<Venue> {
         .ok_or(VenueError::NotFound)?)
 }
 
+/// The same by way of memory.
+pub async fn read(app: &App, id: VenueId) -> Result<Venue> {
+    let (shelf, now) = (&app.caches.venues, app.clock.now());
+    let load = async || get(&mut *app.read().await?, id).await;
+    let kept = app.caches.get(shelf, id, now, load).await?;
+    Ok(Venue::clone(&kept))
+}
+
 pub async fn list(
     db: &mut PgConnection,
     filter: &VenueFilter,
@@ -320,12 +330,21 @@ impl VenueFilter {
 }
 
 fn record(tx: &mut Tx, venue: &Venue, kind: &'static str, data: Value) {
+    tx.changed(Changed::Venue(venue.id));
     tx.record(Activity {
         organization_id: Some(venue.organization_id),
         kind,
         subject: venue.id.into(),
         data,
     });
+}
+
+/// The venue as it is now, for an event to take. Until the end of the transaction it is neither changed nor deleted.
+pub(crate) async fn hold(tx: &mut Tx, id: VenueId) -> Result<Venue> {
+    sqlx::query!("select from venues where id = $1 for share", id as _)
+        .execute(&mut **tx)
+        .await?;
+    get(tx, id).await
 }
 
 /// The venue as it is now, kept so until the end of the transaction, for those who may change it.

@@ -20,6 +20,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("accept_invitation", ".amdtgorP.."),
     ("add_session", ".....go.Pk."),
     ("add_ticket_type", ".....go.Pk."),
+    ("cancel_event", ".....go.Pk."),
     ("change_event", ".....go.Pk."),
     ("change_event_status", ".....go.Pk."),
     ("change_me", ".amdtgorP.."),
@@ -222,6 +223,7 @@ fn body(operation: &Value) -> String {
         Some("change_venue") => json!({"capacity": 7, "version": 1}),
         Some("create_event") => workshop(),
         Some("change_event") => json!({"category": "Talks", "version": 2}),
+        Some("cancel_event") => json!({"version": 2}),
         Some("change_event_status") => {
             json!({"status": "on_hold", "reason": "Storm", "version": 2})
         }

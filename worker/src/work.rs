@@ -138,6 +138,11 @@ async fn advance_events(context: JobContext<Hands>, _: Advance) -> JobResult {
         .await?
         > 0
     {}
+    while context
+        .change(async |tx| events::follow_prices(tx, BATCH.into()).await)
+        .await?
+        > 0
+    {}
     Ok(())
 }
 

@@ -240,7 +240,7 @@ pub(super) struct Access {
 }
 
 impl<P: Permission> Allowed<P> {
-    /// What the process has in its hands, for what is neither only reading nor a change.
+    /// What the process has in its hands, for readings by way of memory, and for what is neither reading nor a change.
     pub fn app(&self) -> &App {
         &self.access.app
     }
@@ -272,6 +272,12 @@ impl<P: Permission> Allowed<P> {
     /// A connection for reading.
     pub async fn read(&self) -> Result<Reader> {
         self.access.app.read().await
+    }
+
+    /// Whether the caller belongs to an organization; services, which see what the public sees, do not count.
+    pub fn belongs_somewhere(&self) -> bool {
+        let nowhere = |scope| scope == Scope::nothing();
+        self.user_id().is_some() && !self.access.caller.belonging().is_ok_and(nowhere)
     }
 
     /// When the request came in, or a moment later.

@@ -5,6 +5,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
+use sha2::{Digest as _, Sha256};
 use shared::error::Error;
 
 /// What every handler returns.
@@ -86,6 +87,35 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
         let etag = etag(&thing);
         Self::Found(Json(thing), etag)
     }
+}
+
+/// A list and, as `ETag`, what tells it from every other.
+#[derive(ApiResponse)]
+pub enum Listed<T: Type + ParseFromJSON + ToJSON> {
+    /// As it is now.
+    #[oai(status = 200)]
+    Listed(
+        Json<T>,
+        /// Changes with the content, for `If-None-Match`.
+        #[oai(header = "ETag")]
+        String,
+    ),
+}
+
+impl<T: Type + ParseFromJSON + ToJSON> Listed<T> {
+    pub fn new(list: T) -> Self {
+        let digest = Sha256::digest(list.to_json_string());
+        let tag = hex(&digest[..12]);
+        Self::Listed(Json(list), format!("\"{tag}\""))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A thing that was just made.

@@ -3,6 +3,7 @@
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
 
+use super::refund_policy::RefundPolicy;
 use super::session::{NewSession, Session};
 use super::status::Status;
 use super::ticket_type::TicketType;
@@ -27,6 +28,8 @@ pub struct Event {
     pub image_urls: Vec<String>,
     /// Members of the organization who teach it.
     pub teacher_ids: Vec<UserId>,
+    /// Members of the organization whose event it is in particular.
+    pub organizer_ids: Vec<UserId>,
     /// IANA name of the zone that its times are told in.
     pub time_zone: String,
     pub currency: String,
@@ -45,6 +48,9 @@ pub struct Event {
     pub is_featured: bool,
     /// It protects who comes.
     pub is_sensitive: bool,
+    /// What buyers get back when they cancel.
+    #[sqlx(json)]
+    pub refund_policy: RefundPolicy,
     pub version: i64,
     pub created_at: Time,
     pub updated_at: Time,
@@ -60,7 +66,7 @@ pub struct EventDetails {
     pub ticket_types: Vec<TicketType>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Enum, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Enum, sqlx::Type)]
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
@@ -100,6 +106,9 @@ pub struct NewEvent {
     /// Members of the organization who teach it, at most 50.
     #[oai(default)]
     pub teacher_ids: Vec<UserId>,
+    /// Members of the organization whose event it is in particular, at most 50.
+    #[oai(default)]
+    pub organizer_ids: Vec<UserId>,
     /// IANA name; that of the organization if left out.
     #[oai(validator(max_length = 60))]
     pub time_zone: Option<String>,
@@ -129,6 +138,8 @@ pub struct NewEvent {
     pub is_featured: bool,
     #[oai(default)]
     pub is_sensitive: bool,
+    /// What buyers get back when they cancel; that of the organization if left out.
+    pub refund_policy: Option<RefundPolicy>,
 }
 
 impl NewEvent {
@@ -145,6 +156,7 @@ impl NewEvent {
             venue_id: None,
             image_urls: Vec::new(),
             teacher_ids: Vec::new(),
+            organizer_ids: Vec::new(),
             time_zone: None,
             currency: None,
             sessions: Vec::new(),
@@ -156,6 +168,7 @@ impl NewEvent {
             required_vetting_level: 0,
             is_featured: false,
             is_sensitive: false,
+            refund_policy: None,
         }
     }
 }
@@ -185,6 +198,8 @@ pub struct EventChange {
     pub image_urls: Patch<Vec<String>>,
     /// Members of the organization who teach it, at most 50.
     pub teacher_ids: Patch<Vec<UserId>>,
+    /// Members of the organization whose event it is in particular, at most 50.
+    pub organizer_ids: Patch<Vec<UserId>>,
     /// IANA name.
     #[oai(validator(max_length = 60))]
     pub time_zone: Patch<String>,
@@ -197,6 +212,8 @@ pub struct EventChange {
     pub required_vetting_level: Patch<i16>,
     pub is_featured: Patch<bool>,
     pub is_sensitive: Patch<bool>,
+    /// The whole of it.
+    pub refund_policy: Patch<RefundPolicy>,
 }
 
 impl EventChange {
@@ -209,6 +226,7 @@ impl EventChange {
         self.venue_id.apply(&mut event.venue_id);
         self.image_urls.apply(&mut event.image_urls);
         self.teacher_ids.apply(&mut event.teacher_ids);
+        self.organizer_ids.apply(&mut event.organizer_ids);
         self.time_zone.apply(&mut event.time_zone);
         self.total_capacity.apply(&mut event.total_capacity);
         self.max_tickets_per_order
@@ -217,6 +235,7 @@ impl EventChange {
             .apply(&mut event.required_vetting_level);
         self.is_featured.apply(&mut event.is_featured);
         self.is_sensitive.apply(&mut event.is_sensitive);
+        self.refund_policy.apply(&mut event.refund_policy);
         event.description = event.description.map(|html| ammonia::clean(&html));
         event
     }
@@ -232,4 +251,35 @@ pub struct StatusChange {
     /// Needed to postpone, hold or cancel.
     #[oai(validator(min_length = 1, max_length = 500, pattern = r"\S"))]
     pub reason: Option<String>,
+}
+
+/// Calls an event off.
+#[derive(Debug, Clone, Object)]
+#[oai(deny_unknown_fields)]
+pub struct Cancellation {
+    /// The version you have seen, unless you say it by `If-Match`.
+    pub version: Option<i64>,
+    /// Told to those who look for the event.
+    #[oai(validator(min_length = 1, max_length = 500, pattern = r"\S"))]
+    pub reason: Option<String>,
+}
+
+/// An event was called off.
+#[derive(Debug, Clone, Object)]
+pub struct Cancelled {
+    pub message: String,
+    pub event_id: EventId,
+    pub status: Status,
+    pub version: i64,
+}
+
+impl From<Cancellation> for StatusChange {
+    fn from(cancellation: Cancellation) -> Self {
+        let reason = cancellation.reason;
+        Self {
+            version: cancellation.version,
+            status: Status::Cancelled,
+            reason: Some(reason.unwrap_or_else(|| "Cancelled by the organizer".to_owned())),
+        }
+    }
 }

@@ -1,62 +1,57 @@
 //! Reading events: who sees which, and the lists.
 
 use chrono::{DateTime, Utc};
-use poem_openapi::Enum;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::event::{Event, EventType};
+use super::event::Event;
+use super::filter::EventFilter;
+use super::search::{self, Search};
+use super::status::Status;
+use super::store;
+use super::summary::{EventPage, EventSummary};
 use crate::access::Scope;
+use crate::app::App;
 use crate::error::Result;
-use crate::ids::{EventId, OrganizationId, UserId, VenueId};
-use crate::page::{Page, Paging};
-use crate::text::escape_like;
+use crate::ids::{EventId, UserId};
+use crate::page::Paging;
 
 /// Who looks.
 #[derive(Debug, Clone)]
 pub struct Viewer {
     /// Where they may see drafts and whatever else there is.
     pub backstage: Scope,
-    /// The same for the events that they teach.
+    /// The same for the events that they teach or organize.
     pub assigned: Scope,
     /// Whose vetting counts.
     pub user_id: Option<UserId>,
+    /// Belongs to no organization, so that the public lists are the same as for strangers.
+    pub like_a_stranger: bool,
 }
 
-/// Which events to list, and in which order.
-#[derive(Debug, Clone, Default)]
-pub struct EventFilter {
-    /// Part of the title, or nearly the title.
-    pub q: Option<String>,
-    pub event_type: Option<EventType>,
-    pub category: Option<String>,
-    pub city: Option<String>,
-    pub venue_id: Option<VenueId>,
-    pub organization_id: Option<OrganizationId>,
-    pub date_from: Option<DateTime<Utc>>,
-    pub date_to: Option<DateTime<Utc>>,
-    /// Those that are over as well.
-    pub show_past: bool,
-    /// Everything that the viewer may see backstage, and nothing else.
-    pub backstage: bool,
-    pub featured: Option<bool>,
-    pub sort: EventSort,
-    pub descending: bool,
-}
+/// Lists are counted this far, so that a page of a long one costs no more than one of a short one. As many matches of
+/// `q`, the soonest, are put in order of relevance.
+const COUNTED_TO: i64 = 1_000;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case")]
-pub enum EventSort {
-    #[default]
-    Date,
-    Title,
-    Created,
-}
+/// Ends where the time comes that prices are of.
+const SUMMARIES: &str =
+    "select e.id, e.organization_id, e.title, e.slug, e.short_description, e.event_type, e.category, e.venue_id,
+        v.name as venue_name, v.city, e.image_urls, e.teacher_ids, e.organizer_ids, e.time_zone, e.currency, e.status,
+        e.status_reason, e.starts_at, e.ends_at,
+        (select count(*) from event_sessions s where s.event_id = e.id and s.active) as session_count,
+        coalesce((select p.capacity from pools p where p.id = e.id),
+                 (select max(p.capacity) from pools p where p.event_id = e.id and p.kind = 'session'), 0)
+            as total_capacity,
+        prices.lowest_price, prices.highest_price, e.max_tickets_per_order, e.required_vetting_level, e.is_featured,
+        e.is_sensitive, e.version, e.created_at, e.updated_at
+ from page join events e on e.id = page.id left join venues v on v.id = e.venue_id
+      left join lateral (select min(t.price) as lowest_price, max(t.price) as highest_price
+                         from ticket_types t where t.event_id = e.id and is_on_sale(t, ";
 
 const SELECT: &str = "select e.id, e.organization_id, e.title, e.slug, e.short_description, e.description, e.event_type,
         e.category, e.venue_id, e.image_urls, e.teacher_ids, e.time_zone, e.currency, e.status, e.status_reason, e.starts_at,
         e.ends_at, p.capacity as total_capacity, e.max_tickets_per_order, e.required_vetting_level,
-        e.is_featured, e.is_sensitive, e.version, e.created_at, e.updated_at
+        e.is_featured, e.is_sensitive, e.refund_policy, e.organizer_ids, e.version, e.created_at, e.updated_at
  from events e left join pools p on p.id = e.id where ";
 
 pub(super) async fn by_id(db: &mut PgConnection, id: EventId) -> Result<Option<Event>> {
@@ -65,51 +60,124 @@ pub(super) async fn by_id(db: &mut PgConnection, id: EventId) -> Result<Option<E
     Ok(sql.build_query_as().fetch_optional(db).await?)
 }
 
-/// By its id or its slug.
-pub(super) async fn one(
-    db: &mut PgConnection,
-    viewer: &Viewer,
-    name: &str,
-) -> Result<Option<Event>> {
-    let mut sql = QueryBuilder::new(SELECT);
-    match name.parse::<Uuid>() {
-        Ok(id) => sql.push("e.id = ").push_bind(id),
-        Err(_) => sql.push("e.slug = ").push_bind(name.to_owned()),
-    };
-    sql.push(" and (");
-    viewer.sees(&mut sql);
-    sql.push(" or ");
-    within(&viewer.backstage, &mut sql);
-    sql.push(" or ");
-    viewer.teaches(&mut sql);
-    sql.push(")");
-    Ok(sql.build_query_as().fetch_optional(db).await?)
-}
-
+/// One page, without the numbers of this moment: see [`summary::tell_live`].
 pub async fn list(
     db: &mut PgConnection,
     viewer: &Viewer,
     now: DateTime<Utc>,
     filter: &EventFilter,
     paging: Paging,
-) -> Result<Page<Event>> {
-    let mut count = QueryBuilder::new("select count(*) from events e where ");
-    filter.condition(&mut count, viewer, now);
-    let total: i64 = count.build_query_scalar().fetch_one(&mut *db).await?;
+) -> Result<EventPage> {
+    let asked = filter.q.as_deref().filter(|q| !q.trim().is_empty());
+    let mut question = Question {
+        filter,
+        viewer,
+        now,
+        search: asked.map(Search::Words),
+    };
+    let mut counted = question.count(db).await?;
+    if counted == 0
+        && let Some(q) = asked.filter(|q| search::is_plain(q))
+    {
+        question.search = Some(Search::Nearly(q));
+        counted = question.count(db).await?;
+    }
+    let mut items = question.page(db, paging).await?;
+    let page_size = usize::try_from(paging.limit()).unwrap_or(usize::MAX);
+    let has_more = items.len() > page_size;
+    items.truncate(page_size);
+    let (page, limit) = paging.place();
+    Ok(EventPage {
+        items,
+        total: counted.min(COUNTED_TO),
+        total_is_exact: counted <= COUNTED_TO,
+        page,
+        limit,
+        has_more,
+    })
+}
 
-    let mut rows = QueryBuilder::new(SELECT);
-    filter.condition(&mut rows, viewer, now);
-    filter.order(&mut rows);
-    rows.push(" limit ")
-        .push_bind(paging.limit())
-        .push(" offset ")
-        .push_bind(paging.offset());
-    Ok(paging.of(rows.build_query_as().fetch_all(db).await?, total))
+/// What is asked of the list, however it is answered.
+struct Question<'a> {
+    filter: &'a EventFilter,
+    viewer: &'a Viewer,
+    now: DateTime<Utc>,
+    search: Option<Search<'a>>,
+}
+
+impl Question<'_> {
+    fn condition(&self, sql: &mut QueryBuilder<Postgres>) {
+        self.filter.condition(sql, self.viewer, self.now);
+        if let Some(search) = self.search {
+            search.condition(sql);
+        }
+    }
+
+    async fn count(&self, db: &mut PgConnection) -> Result<i64> {
+        let mut sql = QueryBuilder::new("select count(*) from (select from events e where ");
+        self.condition(&mut sql);
+        if self.search.is_none() {
+            // So that it is counted along an index, not along whatever lies at the beginning of the table.
+            sql.push(" order by e.starts_at");
+        }
+        sql.push(" limit ")
+            .push_bind(COUNTED_TO + 1)
+            .push(") counted");
+        // Never a plan that was made for other values: which index is best depends on them.
+        let count = sql.build_query_scalar().persistent(false);
+        Ok(count.fetch_one(db).await?)
+    }
+
+    /// One more than a page holds, if there is one.
+    async fn page(&self, db: &mut PgConnection, paging: Paging) -> Result<Vec<EventSummary>> {
+        let mut sql = QueryBuilder::new(
+            // Numbered after the limit: numbering all of them first would read all of them.
+            "with page as materialized (select id, row_number() over () as place from (",
+        );
+        match self.search {
+            Some(search) if self.filter.by_relevance() => {
+                self.places_by_relevance(search, &mut sql);
+            }
+            _ => self.places(&mut sql),
+        }
+        sql.push(" limit ")
+            .push_bind(paging.limit() + 1)
+            .push(" offset ")
+            .push_bind(paging.offset())
+            .push(") chosen) ")
+            .push(SUMMARIES)
+            .push_bind(self.now)
+            .push(")) prices on true order by place");
+        Ok(sql.build_query_as().persistent(false).fetch_all(db).await?)
+    }
+
+    fn places(&self, sql: &mut QueryBuilder<Postgres>) {
+        sql.push("select e.id from events e where ");
+        self.condition(sql);
+        self.filter.order(sql);
+    }
+
+    fn places_by_relevance(&self, search: Search<'_>, sql: &mut QueryBuilder<Postgres>) {
+        let direction = if self.filter.descending.unwrap_or(true) {
+            "desc"
+        } else {
+            "asc"
+        };
+        sql.push("select id from (select e.id, e.starts_at, ");
+        search.rank(sql);
+        sql.push(" as rank from events e where ");
+        self.condition(sql);
+        sql.push(" order by e.starts_at, e.id limit ")
+            .push_bind(COUNTED_TO)
+            .push(format_args!(
+                ") found order by rank {direction}, starts_at, id"
+            ));
+    }
 }
 
 impl Viewer {
     /// What the public sees, as far as this viewer is vetted.
-    fn sees(&self, sql: &mut QueryBuilder<Postgres>) {
+    pub(super) fn sees(&self, sql: &mut QueryBuilder<Postgres>) {
         sql.push("(e.status <> 'draft' and (e.required_vetting_level = 0");
         if let Some(user_id) = self.user_id {
             sql.push(" or exists (select from members m where m.organization_id = e.organization_id and m.user_id = ")
@@ -119,16 +187,29 @@ impl Viewer {
         sql.push("))");
     }
 
-    fn teaches(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("(");
-        within(&self.assigned, sql);
-        sql.push(" and ")
-            .push_bind(self.user_id)
-            .push(" = any(e.teacher_ids))");
+    /// Whether they may see this event, as they are vetted and as their rights are now. Postgres is asked for vetting
+    /// only.
+    pub(super) async fn may_see(&self, app: &App, event: &Event) -> Result<bool> {
+        let (organization_id, level) = (event.organization_id, event.required_vetting_level);
+        if self.backstage.require(organization_id).is_ok() {
+            return Ok(true);
+        }
+        let assigned = |id| event.teacher_ids.contains(&id) || event.organizer_ids.contains(&id);
+        if self.user_id.is_some_and(assigned) && self.assigned.require(organization_id).is_ok() {
+            return Ok(true);
+        }
+        match (event.status, level, self.user_id) {
+            (Status::Draft, ..) | (_, 1.., None) => Ok(false),
+            (_, 1.., Some(user_id)) => {
+                let mut db = app.read().await?;
+                store::vetted(&mut db, organization_id, user_id, level).await
+            }
+            _ => Ok(true),
+        }
     }
 }
 
-fn within(scope: &Scope, sql: &mut QueryBuilder<Postgres>) {
+pub(super) fn within(scope: &Scope, sql: &mut QueryBuilder<Postgres>) {
     match scope {
         Scope::Everything => sql.push("true"),
         Scope::Organizations(ids) => {
@@ -138,74 +219,4 @@ fn within(scope: &Scope, sql: &mut QueryBuilder<Postgres>) {
                 .push(")")
         }
     };
-}
-
-impl EventFilter {
-    fn condition(&self, sql: &mut QueryBuilder<Postgres>, viewer: &Viewer, now: DateTime<Utc>) {
-        if self.backstage {
-            within(&viewer.backstage, sql);
-        } else {
-            viewer.sees(sql);
-            sql.push(" and e.status <> 'cancelled'");
-        }
-        if !self.show_past {
-            sql.push(" and e.ends_at > ").push_bind(now);
-        }
-        if let Some(q) = &self.q {
-            // By itself, or the planner walks the whole list in its order, looking for a match in every row.
-            sql.push(
-                " and e.id = any(array(select id from events where lower(title) like '%' || lower(",
-            )
-            .push_bind(escape_like(q))
-            .push(") || '%' or lower(title) % lower(")
-            .push_bind(q.clone())
-            .push(")))");
-        }
-        if let Some(city) = &self.city {
-            sql.push(" and e.venue_id in (select id from venues where lower(city) = lower(")
-                .push_bind(city.clone())
-                .push("))");
-        }
-        self.narrow(sql);
-    }
-
-    fn narrow(&self, sql: &mut QueryBuilder<Postgres>) {
-        if let Some(event_type) = self.event_type {
-            sql.push(" and e.event_type = ").push_bind(event_type);
-        }
-        if let Some(category) = &self.category {
-            sql.push(" and lower(e.category) = lower(")
-                .push_bind(category.clone())
-                .push(")");
-        }
-        if let Some(venue_id) = self.venue_id {
-            sql.push(" and e.venue_id = ").push_bind(venue_id);
-        }
-        if let Some(organization_id) = self.organization_id {
-            sql.push(" and e.organization_id = ")
-                .push_bind(organization_id);
-        }
-        if let Some(from) = self.date_from {
-            sql.push(" and e.starts_at >= ").push_bind(from);
-        }
-        if let Some(to) = self.date_to {
-            sql.push(" and e.starts_at <= ").push_bind(to);
-        }
-        if let Some(featured) = self.featured {
-            sql.push(" and e.is_featured = ").push_bind(featured);
-        }
-    }
-
-    /// The id settles a tie, so that a page neither repeats nor leaves out a row.
-    fn order(&self, sql: &mut QueryBuilder<Postgres>) {
-        let direction = if self.descending { "desc" } else { "asc" };
-        let column = match self.sort {
-            EventSort::Date => "e.starts_at",
-            EventSort::Title => "lower(e.title)",
-            EventSort::Created => "e.created_at",
-        };
-        sql.push(format_args!(
-            " order by {column} {direction}, e.id {direction}"
-        ));
-    }
 }

@@ -6,14 +6,20 @@
 //! draft, or asks for more vetting than the reader has, does not exist for them.
 
 mod availability;
+pub mod cache;
 mod capacity;
 mod event;
+mod filter;
 pub mod list;
 mod live;
+mod prices;
+mod refund_policy;
+mod search;
 pub mod seats;
 mod session;
 mod status;
 mod store;
+pub mod summary;
 mod ticket_type;
 
 use chrono::{DateTime, Utc};
@@ -25,27 +31,36 @@ pub use availability::{
     Availability, AvailabilitySource, Constraint, SessionAvailability, TicketTypeAvailability,
 };
 pub use capacity::{Part, set_aside};
-pub use event::{Event, EventChange, EventDetails, EventType, NewEvent, StatusChange};
-pub use list::{EventFilter, EventSort, Viewer};
+pub use event::{
+    Cancellation, Cancelled, Event, EventChange, EventDetails, EventType, NewEvent, StatusChange,
+};
+pub use filter::{EventFilter, EventSort};
+pub use list::Viewer;
 pub use live::{Latest, Watches, availability, watch};
+pub use prices::follow_due as follow_prices;
+pub use refund_policy::RefundPolicy;
 pub use session::{NewSession, Session, SessionChange};
 pub use status::Status;
+pub use summary::{EventPage, EventSummary};
 pub use ticket_type::{NewTicketType, TicketType, TicketTypeChange};
 
 use crate::activity::{self, Activity};
 use crate::app::App;
+use crate::cache::Changed;
 use crate::error::{Code, Fault, Invalid, Result};
-use crate::ids::{EventId, SessionId, TicketTypeId};
+use crate::ids::{EventId, OrganizationId, SessionId, TicketTypeId, VenueId};
 use crate::jobs::{Job, Queue};
 use crate::organizations;
+use crate::patch::Patch;
 use crate::stock::{Claim, Places};
 use crate::text::slugs_for;
 use crate::tx::Tx;
-use crate::venues;
+use crate::venues::{self, Venue};
 use crate::version::Expected;
 
 const MOST_IMAGES: usize = 20;
-const MOST_TEACHERS: usize = 50;
+/// Teachers, and organizers.
+const MOST_PEOPLE: usize = 50;
 const MOST_SESSIONS: usize = 200;
 
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +145,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         venue_id: new.venue_id,
         image_urls: new.image_urls,
         teacher_ids: new.teacher_ids,
+        organizer_ids: new.organizer_ids,
         time_zone: new.time_zone.unwrap_or(organization.time_zone),
         currency: new.currency.unwrap_or(organization.currency),
         status: Status::Draft,
@@ -141,14 +157,17 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         required_vetting_level: new.required_vetting_level,
         is_featured: new.is_featured,
         is_sensitive: new.is_sensitive,
+        refund_policy: new
+            .refund_policy
+            .unwrap_or(organization.settings.refund_policy),
         version: 1,
         created_at: tx.now().into(),
         updated_at: tx.now().into(),
         title: new.title,
     };
     event.check()?;
-    must_offer(tx, &event).await?;
-    must_teach(tx, &event).await?;
+    must_offer(tx, organization_id, event.venue_id).await?;
+    must_belong(tx, &event).await?;
     for slug in slugs_for(&event.title, id.into()) {
         event.slug = slug;
         if store::insert(tx, &event).await? {
@@ -163,12 +182,6 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
     details(tx, event).await
 }
 
-/// An event by its id or its slug, if the viewer may see it.
-pub async fn get(db: &mut PgConnection, viewer: &Viewer, name: &str) -> Result<EventDetails> {
-    let event = list::one(db, viewer, name).await?;
-    details(db, event.ok_or(EventError::NotFound)?).await
-}
-
 /// The event that a ticket type is of.
 pub async fn of_ticket_type(db: &mut PgConnection, id: TicketTypeId) -> Result<EventId> {
     let event_id = store::event_of_ticket_type(db, id).await?;
@@ -177,16 +190,7 @@ pub async fn of_ticket_type(db: &mut PgConnection, id: TicketTypeId) -> Result<E
 
 /// An event as everybody may see it, if everybody may: what is hidden is left out.
 pub async fn public_details(app: &App, id: EventId) -> Result<Option<EventDetails>> {
-    let mut db = app.read().await?;
-    let Some(event) = list::by_id(&mut db, id).await? else {
-        return Ok(None);
-    };
-    if event.status == Status::Draft {
-        return Ok(None);
-    }
-    let mut details = details(&mut db, event).await?;
-    details.ticket_types.retain(|kind| !kind.hidden);
-    Ok(Some(details))
+    cache::public(app, id).await
 }
 
 async fn details(db: &mut PgConnection, event: Event) -> Result<EventDetails> {
@@ -205,7 +209,7 @@ pub async fn change(
     change: EventChange,
     aside: Option<Claim>,
 ) -> Result<EventDetails> {
-    let before = lock(tx, id).await?;
+    let before = lock_with_venue(tx, id, &change.venue_id).await?;
     seen.check(before.version)?;
     let mut event = change.applied_to(before.clone());
     let changes = activity::changes(&before, &event, &["description", "short_description"])?;
@@ -217,10 +221,10 @@ pub async fn change(
     }
     event.check()?;
     if event.venue_id != before.venue_id {
-        must_offer(tx, &event).await?;
+        must_offer(tx, event.organization_id, event.venue_id).await?;
     }
-    if event.teacher_ids != before.teacher_ids {
-        must_teach(tx, &event).await?;
+    if (&event.teacher_ids, &event.organizer_ids) != (&before.teacher_ids, &before.organizer_ids) {
+        must_belong(tx, &event).await?;
     }
     if event.total_capacity != before.total_capacity {
         before.pool().fit(tx, event.total_capacity, aside).await?;
@@ -371,6 +375,7 @@ pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Re
     store::insert_ticket_type(tx, id, &ticket_type, &included, now).await?;
     let pool = ticket_type.pool(id);
     pool.fit(tx, ticket_type.quantity, None).await?;
+    prices::follow(tx, id).await?;
     let data = json!({ "event_id": id, "name": ticket_type.name, "price": ticket_type.price });
     record_part(tx, &event, "ticket_type.added", ticket_type.id.into(), data);
     Ok(store::ticket_type(tx, id, ticket_type.id)
@@ -406,6 +411,7 @@ pub async fn change_ticket_type(
     }
     ticket_type.version += 1;
     store::update_ticket_type(tx, &ticket_type).await?;
+    prices::follow(tx, id).await?;
     record_part(
         tx,
         &event,
@@ -435,6 +441,7 @@ pub async fn delete_ticket_type(
         .into());
     }
     store::delete_ticket_type(tx, ticket_type_id).await?;
+    prices::follow(tx, id).await?;
     gone.pool(id).fit(tx, None, None).await?;
     record_part(
         tx,
@@ -461,6 +468,7 @@ pub async fn advance(tx: &mut Tx, limit: i64) -> Result<usize> {
     let moved = store::advance(tx, now, limit).await?;
     let number = moved.len();
     for (id, organization_id, from, to) in moved {
+        tx.changed(Changed::Event(id));
         tx.record(Activity {
             organization_id: Some(organization_id),
             kind: "event.status_changed",
@@ -489,6 +497,7 @@ impl Event {
                 "must be at most 20 addresses, each http or https",
             );
         }
+        self.refund_policy.check("", &mut invalid);
         invalid.check()
     }
 
@@ -563,31 +572,52 @@ async fn lock(tx: &mut Tx, id: EventId) -> Result<Event> {
     Ok(event)
 }
 
-/// The venue exists and belongs to the same organization.
-async fn must_offer(tx: &mut Tx, event: &Event) -> Result<()> {
-    let Some(venue_id) = event.venue_id else {
-        return Ok(());
-    };
-    let ours = match venues::get(tx, venue_id).await {
-        Ok(venue) => venue.organization_id == event.organization_id,
-        Err(error) if error.code() == Code::VenueNotFound => false,
-        Err(error) => return Err(error),
-    };
-    if ours {
-        return Ok(());
+/// The same for a change that may name another venue. The venue is locked first, as when one is renamed, which
+/// changes its events.
+async fn lock_with_venue(tx: &mut Tx, id: EventId, to: &Patch<Option<VenueId>>) -> Result<Event> {
+    if let Patch::Set(Some(venue_id)) = to {
+        found(venues::hold(tx, *venue_id).await)?;
     }
-    Err(Invalid::field("venue_id", "is no venue of the organization").into())
+    lock(tx, id).await
 }
 
-/// Whoever teaches belongs to the organization.
-async fn must_teach(tx: &mut Tx, event: &Event) -> Result<()> {
-    let teachers = &event.teacher_ids;
-    let known = organizations::belong(tx, event.organization_id, teachers).await?;
-    if teachers.len() > MOST_TEACHERS || !known {
-        let message = "must be at most 50 members of the organization, each once";
-        return Err(Invalid::field("teacher_ids", message).into());
+/// The venue exists, belongs to the organization, and stays so until the event has it.
+async fn must_offer(
+    tx: &mut Tx,
+    organization_id: OrganizationId,
+    venue_id: Option<VenueId>,
+) -> Result<()> {
+    let Some(venue_id) = venue_id else {
+        return Ok(());
+    };
+    match found(venues::hold(tx, venue_id).await)? {
+        Some(venue) if venue.organization_id == organization_id => Ok(()),
+        _ => Err(Invalid::field("venue_id", "is no venue of the organization").into()),
     }
-    Ok(())
+}
+
+fn found(venue: Result<Venue>) -> Result<Option<Venue>> {
+    match venue {
+        Ok(venue) => Ok(Some(venue)),
+        Err(error) if error.code() == Code::VenueNotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whoever teaches or organizes belongs to the organization.
+async fn must_belong(tx: &mut Tx, event: &Event) -> Result<()> {
+    let mut invalid = Invalid::default();
+    for (field, people) in [
+        ("teacher_ids", &event.teacher_ids),
+        ("organizer_ids", &event.organizer_ids),
+    ] {
+        let known = organizations::belong(tx, event.organization_id, people).await?;
+        if people.len() > MOST_PEOPLE || !known {
+            let message = "must be at most 50 members of the organization, each once";
+            invalid.push(field, message);
+        }
+    }
+    invalid.check()
 }
 
 async fn must_be_ready(tx: &mut Tx, id: EventId) -> Result<()> {
@@ -649,6 +679,7 @@ fn record(tx: &mut Tx, event: &Event, kind: &'static str, data: Value) {
 
 /// The same of a session or a ticket type.
 fn record_part(tx: &mut Tx, event: &Event, kind: &'static str, subject: Uuid, data: Value) {
+    tx.changed(Changed::Event(event.id));
     tx.record(Activity {
         organization_id: Some(event.organization_id),
         kind,

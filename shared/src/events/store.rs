@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::capacity::Part;
@@ -11,7 +12,7 @@ use super::status::Status;
 use super::ticket_type::TicketType;
 use super::{EventError, EventId};
 use crate::error::{OnConstraint as _, Result};
-use crate::ids::{OrganizationId, SessionId, TicketTypeId};
+use crate::ids::{OrganizationId, SessionId, TicketTypeId, UserId};
 use crate::stock::Told;
 
 pub(super) async fn lock(db: &mut PgConnection, id: EventId) -> Result<()> {
@@ -27,8 +28,9 @@ pub(super) async fn insert(db: &mut PgConnection, event: &Event) -> Result<bool>
         "insert into events (id, organization_id, title, slug, short_description, description, event_type,
                              category, venue_id, image_urls, time_zone, currency, status, starts_at, ends_at,
                              max_tickets_per_order, required_vetting_level, is_featured, is_sensitive, version,
-                             created_at, updated_at, teacher_ids)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+                             created_at, updated_at, teacher_ids, organizer_ids, refund_policy)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+                 $24, $25)
          on conflict on constraint events_slug_key do nothing",
         event.id as _,
         event.organization_id as _,
@@ -53,6 +55,8 @@ pub(super) async fn insert(db: &mut PgConnection, event: &Event) -> Result<bool>
         event.created_at.0,
         event.updated_at.0,
         &event.teacher_ids as _,
+        &event.organizer_ids as _,
+        Json(&event.refund_policy) as _,
     );
     Ok(inserted.execute(db).await?.rows_affected() == 1)
 }
@@ -62,7 +66,8 @@ pub(super) async fn update(db: &mut PgConnection, event: &Event) -> Result<()> {
         "update events set title = $2, short_description = $3, description = $4, event_type = $5, category = $6,
                            venue_id = $7, image_urls = $8, time_zone = $9, status = $10, status_reason = $11,
                            max_tickets_per_order = $12, required_vetting_level = $13, is_featured = $14,
-                           is_sensitive = $15, version = $16, updated_at = $17, teacher_ids = $18
+                           is_sensitive = $15, version = $16, updated_at = $17, teacher_ids = $18,
+                           organizer_ids = $19, refund_policy = $20
          where id = $1",
         event.id as _,
         event.title,
@@ -82,6 +87,8 @@ pub(super) async fn update(db: &mut PgConnection, event: &Event) -> Result<()> {
         event.version,
         event.updated_at.0,
         &event.teacher_ids as _,
+        &event.organizer_ids as _,
+        Json(&event.refund_policy) as _,
     )
     .execute(db)
     .await?;
@@ -477,4 +484,28 @@ pub(super) async fn event_of_ticket_type(
         id as _,
     );
     Ok(event_id.fetch_optional(db).await?)
+}
+
+pub(super) async fn by_slug(db: &mut PgConnection, slug: &str) -> Result<Option<EventId>> {
+    let id = sqlx::query_scalar!(
+        r#"select id as "id: EventId" from events where slug = $1"#,
+        slug
+    );
+    Ok(id.fetch_optional(db).await?)
+}
+
+pub(super) async fn vetted(
+    db: &mut PgConnection,
+    organization_id: OrganizationId,
+    user_id: UserId,
+    level: i16,
+) -> Result<bool> {
+    let vetted = sqlx::query_scalar!(
+        r#"select exists(select from members
+                         where organization_id = $1 and user_id = $2 and vetting_level >= $3) as "vetted!""#,
+        organization_id as _,
+        user_id as _,
+        level,
+    );
+    Ok(vetted.fetch_one(db).await?)
 }

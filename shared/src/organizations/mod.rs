@@ -35,7 +35,7 @@ use crate::tx::Tx;
 use crate::version::Expected;
 
 pub use members::{add as add_member, set_role};
-pub use settings::{RefundPolicy, Settings, SettingsChange};
+pub use settings::{Settings, SettingsChange};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OrganizationError {

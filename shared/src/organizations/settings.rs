@@ -4,6 +4,7 @@ use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Invalid, Result};
+use crate::events::RefundPolicy;
 use crate::patch::Patch;
 
 /// What an organization has decided for itself.
@@ -15,23 +16,6 @@ pub struct Settings {
     pub refund_policy: RefundPolicy,
     /// How many hours before a session those who come are reminded; none for no reminder.
     pub reminder_hours: Vec<i32>,
-}
-
-/// What buyers get back when they cancel, unless an event says otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Object)]
-#[oai(deny_unknown_fields)]
-pub struct RefundPolicy {
-    /// Everything comes back up to so many hours before the beginning. None: never.
-    #[oai(validator(minimum(value = "0"), maximum(value = "8760")))]
-    pub full_until_hours: Option<i32>,
-    /// After that this much comes back, in percent …
-    #[oai(validator(minimum(value = "0"), maximum(value = "100")))]
-    pub partial_percent: i32,
-    /// … up to so many hours before the beginning.
-    #[oai(validator(minimum(value = "0"), maximum(value = "8760")))]
-    pub partial_until_hours: i32,
-    /// Whether fees are kept.
-    pub keep_fees: bool,
 }
 
 /// What is to be different; what is left out stays as it is.
@@ -51,12 +35,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             hold_minutes: 10,
-            refund_policy: RefundPolicy {
-                full_until_hours: Some(48),
-                partial_percent: 0,
-                partial_until_hours: 0,
-                keep_fees: false,
-            },
+            refund_policy: RefundPolicy::default(),
             reminder_hours: vec![24],
         }
     }
@@ -83,14 +62,7 @@ impl Settings {
             let message = "must be at most five, each from 1 to 336";
             invalid.push("settings.reminder_hours", message);
         }
-        let policy = &self.refund_policy;
-        if policy
-            .full_until_hours
-            .is_some_and(|full| policy.partial_percent > 0 && policy.partial_until_hours > full)
-        {
-            let message = "must not be more than `full_until_hours`";
-            invalid.push("settings.refund_policy.partial_until_hours", message);
-        }
+        self.refund_policy.check("settings.", &mut invalid);
         invalid.check()
     }
 }
