@@ -5,6 +5,12 @@
 local POOLS, HOLDS, LAPSING, BUYERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = tonumber(ARGV[1])
 local ask = cjson.decode(ARGV[2])
+-- To Lua the null of JSON is something, and true.
+for name, value in pairs(ask) do
+    if value == cjson.null then
+        ask[name] = nil
+    end
+end
 
 -- Enough to keep up with any rush, few enough that nobody waits for it.
 local MOST_LAPSED_AT_ONCE = 200
