@@ -10,5 +10,6 @@ mod idempotency;
 mod mail;
 mod organizations;
 mod queue;
+mod stock;
 mod venues;
 mod worker;

@@ -27,7 +27,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
 
 pub use claim::Claim;
-pub use durable::Durable;
+pub use durable::{Durable, Pool, Waiting};
 pub use hold::{Found, HoldToken, NewHold, Placed, Proof, Short};
 pub(crate) use places::Places;
 pub use reconcile::{Drift, Reconcile, Source, levels, place, reconcile};
