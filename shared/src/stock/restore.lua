@@ -73,15 +73,11 @@ local drift, listed = 0, {}
 for _, pool in ipairs(ask.pools) do
     local text = redis.call('HGET', POOLS, pool.id)
     local known = text and pool_of(text)
-    local now_so = known and known.version >= pool.version and known or pool
+    -- Of the same version with other numbers Postgres is right: it never wrote those.
+    local now_so = known and known.version > pool.version and known or pool
     if known then
         drift = drift + math.abs(known.held - held[pool.id])
         drift = drift + math.abs(known.capacity - known.sold - now_so.capacity + now_so.sold)
-        -- The same version with other numbers is none that Postgres ever wrote.
-        if known.version == pool.version and (known.sold ~= pool.sold or known.capacity ~= pool.capacity) then
-            drift = drift + math.abs(known.capacity - known.sold - pool.capacity + pool.sold)
-            now_so = pool
-        end
     end
     listed[pool.id] = true
     keep(pool.id, {
