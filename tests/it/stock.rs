@@ -1,8 +1,10 @@
 //! Places in Redis: the scripts held against a model, on one server and on a cluster, and what they stand.
 
 mod books;
+mod faults;
 mod model;
 mod run;
+mod servers;
 mod steps;
 
 use std::cell::Cell;
@@ -10,6 +12,7 @@ use std::cell::Cell;
 use proptest::test_runner::{Config, TestRunner};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use run::Run;
+use servers::Cluster;
 use shared::ids;
 use steps::story;
 use tokio::runtime::{Builder, Runtime};
@@ -59,4 +62,25 @@ fn the_scripts_do_what_the_model_does() {
     let connection = runtime.block_on(client.get_multiplexed_async_connection());
     let connection: MultiplexedConnection = connection.expect("Redis answers");
     tell(&runtime, &connection, false, 80);
+}
+
+#[test]
+fn they_do_so_on_a_cluster() {
+    let runtime = runtime();
+    let cluster = runtime.block_on(Cluster::start());
+    let connection = runtime.block_on(cluster.connection());
+    runtime.block_on(async {
+        let shapes = vec![(vec![1], vec![1]); EVENTS];
+        let mut run = Run::new(&connection, "spread", true, &shapes);
+        run.begin().await;
+        let keys = cluster.keys().await;
+        run.end().await;
+        assert!(
+            keys.iter().all(|number| *number > 0),
+            "each node has an event: {keys:?}"
+        );
+        assert_eq!(cluster.keys().await, [0, 0, 0]);
+    });
+    tell(&runtime, &connection, true, 20);
+    runtime.block_on(cluster.remove());
 }

@@ -49,12 +49,20 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
 
     /// Every event begins in Redis, and leaves it in the end.
     pub async fn run(&mut self, steps: &[Step]) {
-        for at in 0..self.events.len() {
-            self.restore(at, false, false, false).await;
-        }
+        self.begin().await;
         for step in steps {
             self.step(step).await;
         }
+        self.end().await;
+    }
+
+    pub async fn begin(&mut self) {
+        for at in 0..self.events.len() {
+            self.restore(at, false, false, false).await;
+        }
+    }
+
+    pub async fn end(&mut self) {
         for event in &self.events {
             self.stock.forget(event.id).await.expect("forgotten");
         }
