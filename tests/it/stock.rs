@@ -1,7 +1,9 @@
 //! Places in Redis: the scripts held against a model, on one server and on a cluster, and what they stand.
 
 mod books;
+mod event;
 mod faults;
+mod holds;
 mod model;
 mod run;
 mod servers;

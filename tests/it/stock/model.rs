@@ -85,8 +85,13 @@ impl Model {
         {
             return Placed::Cold;
         }
-        let parts = new.parts.iter();
-        let short = parts.filter(|(pool, places)| self.free(*pool) < (*places).into());
+        let mut parts = BTreeMap::new();
+        for (pool, places) in &new.parts {
+            *parts.entry(*pool).or_default() += i64::from(*places);
+        }
+        let short = parts
+            .iter()
+            .filter(|(pool, places)| self.free(**pool) < **places);
         let short: Vec<_> = short
             .map(|(pool, _)| Short(*pool, self.free(*pool)))
             .collect();
@@ -98,7 +103,6 @@ impl Model {
         if !new.ordered && holds >= new.most_holds as usize {
             return Placed::TooMany;
         }
-        let parts = new.parts.iter();
         self.holds.push(Hold {
             id: new.id,
             buyer: new.buyer.clone(),
@@ -106,9 +110,7 @@ impl Model {
             ordered: new.ordered,
             extended: false,
             since: now,
-            parts: parts
-                .map(|(pool, places)| (*pool, (*places).into()))
-                .collect(),
+            parts,
             items: new.items.clone(),
             proof: new.proof.clone(),
             sale: new.sale.clone(),

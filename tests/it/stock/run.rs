@@ -5,40 +5,26 @@ use std::fmt::Debug;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use redis::aio::ConnectionLike;
-use serde_json::json;
-use shared::ids::{EventId, OrderId, TicketTypeId};
-use shared::stock::{Kept, NewHold, Placed, Proof, Stock, Told};
+use shared::ids::OrderId;
+use shared::stock::{Kept, Placed, Stock, Told};
 use uuid::Uuid;
 
-use super::books::Books;
+use super::event::Event;
 use super::model::Model;
-use super::steps::{Deed, End, Order, Shape, Shown, Step};
+use super::steps::{Deed, End, Shape, Step};
 
 pub struct Run<C> {
     pub stock: Stock<C>,
     /// Where scripts may be forgotten without harm to others.
     pub own_server: Option<C>,
     pub now: DateTime<Utc>,
-    events: Vec<Event>,
-}
-
-struct Event {
-    id: EventId,
-    books: Books,
-    model: Model,
-    asked: Vec<NewHold>,
-    untold: Vec<(Vec<OrderId>, Vec<Told>)>,
+    pub events: Vec<Event>,
 }
 
 impl<C: ConnectionLike + Clone + Send> Run<C> {
     pub fn new(connection: &C, prefix: &str, own_server: bool, shapes: &[Shape]) -> Self {
-        let events = (1..).zip(shapes).map(|(n, (pools, types))| Event {
-            id: EventId(Uuid::from_u128(n)),
-            books: Books::new(pools, types),
-            model: Model::default(),
-            asked: Vec::new(),
-            untold: Vec::new(),
-        });
+        let ids = (1..).map(Uuid::from_u128);
+        let events = ids.zip(shapes).map(|(id, shape)| Event::new(id, shape));
         Self {
             stock: Stock::new(connection.clone(), prefix),
             own_server: own_server.then(|| connection.clone()),
@@ -119,87 +105,6 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
             let flushed = flush.arg("FLUSH").exec_async(server).await;
             flushed.expect("Redis answers");
         }
-    }
-
-    /// What is done to a hold that was asked for before, whatever became of it.
-    async fn with_hold(&mut self, at: usize, deed: &Deed, twice: bool) {
-        let now = self.now;
-        let Some(hold) = self.events[at].asked_before(deed) else {
-            return;
-        };
-        let (event_id, id) = (hold.event_id, hold.id);
-        let wrong = proof(0);
-        let shown = |shown: Shown| match shown {
-            Shown::Right => &hold.proof,
-            Shown::Wrong => &wrong,
-        };
-        let event = &self.events[at];
-        let paid = event.books.paid.contains(&id);
-        match *deed {
-            Deed::PlaceAgain(_) => {
-                // What had an order is not asked for again once it is over.
-                let lives = event.model.holds.iter().any(|hold| hold.id == id);
-                if lives || !event.books.orders.contains(&id) {
-                    self.place(at, &hold, twice).await;
-                }
-            }
-            Deed::Look(_, by) => {
-                let proof = shown(by);
-                let real = async |stock: &Stock<C>| stock.look(now, event_id, id, proof).await;
-                let model = |model: &mut Model| model.look(id, proof);
-                self.both(at, twice, real, model).await;
-            }
-            Deed::Release(_, by) => {
-                if by.is_none() && !self.events[at].books.end(id) {
-                    return;
-                }
-                let proof = by.map(shown);
-                let real = async |stock: &Stock<C>| stock.release(now, event_id, id, proof).await;
-                let model = |model: &mut Model| model.release(id, proof);
-                self.both(at, twice, real, model).await;
-            }
-            Deed::Extend(_, by, seconds) => {
-                let (proof, by) = (shown(by), TimeDelta::seconds(seconds));
-                let real =
-                    async |stock: &Stock<C>| stock.extend(now, event_id, id, proof, by).await;
-                let model = |model: &mut Model| model.extend(id, proof, by);
-                self.both(at, twice, real, model).await;
-            }
-            Deed::Attach(_, by) if !hold.items.is_empty() => {
-                let proof = shown(by);
-                let real = async |stock: &Stock<C>| stock.attach(now, event_id, id, proof).await;
-                let model = |model: &mut Model| model.attach(now, id, proof);
-                if self.both(at, twice, real, model).await {
-                    self.events[at].books.order(&hold);
-                }
-            }
-            Deed::Detach(_, by) if !paid => {
-                let proof = shown(by);
-                let real = async |stock: &Stock<C>| stock.detach(now, event_id, id, proof).await;
-                let model = |model: &mut Model| model.detach(id, proof);
-                if self.both(at, twice, real, model).await {
-                    self.events[at].books.take_back(id);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    async fn place(&mut self, at: usize, hold: &NewHold, twice: bool) -> Placed {
-        let now = self.now;
-        let real = async |stock: &Stock<C>| stock.place(now, hold).await;
-        let model = |model: &mut Model| {
-            let placed = model.place(now, hold);
-            // A deadline that is over already: the next call finds it so.
-            model.lapse(now);
-            placed
-        };
-        let placed = self.both(at, twice, real, model).await;
-        let event = &mut self.events[at];
-        if event.model.hold(hold.id).is_some_and(|held| held.ordered) {
-            event.books.order(hold);
-        }
-        placed
     }
 
     /// Orders are paid for, in one transaction.
@@ -288,7 +193,7 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
     }
 
     /// Calls Redis and the model; twice if the answer got lost, which must not change anything more.
-    async fn both<T: Debug + PartialEq>(
+    pub async fn both<T: Debug + PartialEq>(
         &mut self,
         at: usize,
         twice: bool,
@@ -331,61 +236,4 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
         let kept = self.stock.holds(event.id).await.expect("Redis answers");
         assert_eq!(kept, holds.collect());
     }
-}
-
-impl Event {
-    fn ask(&mut self, order: &Order, now: DateTime<Utc>) -> NewHold {
-        let items = order.items.iter();
-        let kind = |at: usize| self.books.types[at % self.books.types.len()].0;
-        let items: Vec<(TicketTypeId, i32)> = items.map(|(at, n)| (kind(*at), *n)).collect();
-        let id = self.books.fresh_id();
-        NewHold {
-            event_id: self.id,
-            id: OrderId(id),
-            buyer: format!("buyer {}", order.buyer),
-            deadline: now + TimeDelta::seconds(order.lives),
-            ordered: order.ordered,
-            parts: self.books.parts(&items),
-            items,
-            proof: proof(id.as_u128()),
-            sale: order.sale.clone(),
-            most_holds: order.most_holds,
-        }
-    }
-
-    fn claim(&mut self, pool: Uuid, places: i32, now: DateTime<Utc>) -> NewHold {
-        let id = self.books.fresh_id();
-        NewHold {
-            event_id: self.id,
-            id: OrderId(id),
-            buyer: format!("claim {id}"),
-            deadline: now + TimeDelta::minutes(1),
-            ordered: false,
-            parts: vec![(pool, places)],
-            items: Vec::new(),
-            proof: proof(id.as_u128()),
-            sale: String::new(),
-            most_holds: 1,
-        }
-    }
-
-    fn asked_before(&self, deed: &Deed) -> Option<NewHold> {
-        let (Deed::PlaceAgain(which)
-        | Deed::Look(which, _)
-        | Deed::Release(which, _)
-        | Deed::Extend(which, ..)
-        | Deed::Attach(which, _)
-        | Deed::Detach(which, _)) = deed
-        else {
-            return None;
-        };
-        // Most often one of the last.
-        let at = (self.asked.len().checked_sub(1)?).checked_sub(which % 8);
-        let at = at.unwrap_or(which % self.asked.len());
-        self.asked.get(at).cloned()
-    }
-}
-
-fn proof(number: u128) -> Proof {
-    serde_json::from_value(json!(format!("{number:032x}"))).expect("a proof")
 }

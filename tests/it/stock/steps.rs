@@ -53,6 +53,8 @@ pub enum Deed {
 pub struct Order {
     pub buyer: u8,
     pub items: Vec<(usize, i32)>,
+    /// Whether each pool is asked for once, or for each item anew.
+    pub summed: bool,
     /// In seconds; it may be over at once.
     pub lives: i64,
     pub ordered: bool,
@@ -115,7 +117,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 fn order() -> impl Strategy<Value = Order> {
-    let items = vec((0..4_usize, 1..4_i32), 1..4);
+    let items = (vec((0..4_usize, 1..4_i32), 1..4), any::<bool>());
     let sale = prop_oneof![Just(String::new()), any::<String>()];
     let parts = (
         0..4_u8,
@@ -125,12 +127,15 @@ fn order() -> impl Strategy<Value = Order> {
         1..4_u32,
         sale,
     );
-    parts.prop_map(|(buyer, items, lives, ordered, most_holds, sale)| Order {
-        buyer,
-        items,
-        lives,
-        ordered,
-        most_holds,
-        sale,
-    })
+    parts.prop_map(
+        |(buyer, (items, summed), lives, ordered, most_holds, sale)| Order {
+            buyer,
+            items,
+            summed,
+            lives,
+            ordered,
+            most_holds,
+            sale,
+        },
+    )
 }
