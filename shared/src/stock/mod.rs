@@ -304,7 +304,7 @@ pub struct Restored {
     pub cold: bool,
     /// By how many places the pools were off.
     pub drift: i64,
-    /// How many orders had lost their hold.
+    /// How many orders had lost their hold, or stood on one that would have lapsed.
     pub missing: i64,
 }
 

@@ -12,10 +12,17 @@ end
 
 local missing = 0
 for _, order in ipairs(ask.waiting) do
-    if redis.call('HEXISTS', HOLDS, order.id) == 0 then
+    local hold = hold_of(order.id)
+    if not hold then
+        hold = order
+        hold.extended, hold.parts = false, {}
+    end
+    -- A hold that is there may not know of its order, if what Redis heard last was lost.
+    if not hold.ordered then
         missing = missing + 1
-        order.ordered, order.extended, order.since, order.parts = true, false, now, {}
-        write(order.id, order)
+        hold.ordered, hold.since = true, now
+        lapses_no_more(order.id, hold)
+        write(order.id, hold)
     end
 end
 

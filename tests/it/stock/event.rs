@@ -76,7 +76,8 @@ impl Event {
         | Deed::Release(which, _)
         | Deed::Extend(which, ..)
         | Deed::Attach(which, _)
-        | Deed::Detach(which, _)) = deed
+        | Deed::Detach(which, _)
+        | Deed::AttachUnheard(which)) = deed
         else {
             return None;
         };

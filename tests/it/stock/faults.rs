@@ -201,8 +201,8 @@ async fn buy_now_and_then(app: &App, event: Event, buyer: u32, bought: &AtomicU3
         let (now, id) = (app.clock.now(), hold.id);
         match (buyer + turn) % 8 {
             0 => {
-                let held = app.stock.attach(now, event.id, id, &hold.proof).await;
-                if held.expect("Redis answers")
+                let attached = app.stock.attach(now, event.id, id, &hold.proof).await;
+                if attached.expect("Redis answers")
                     && let Some(told) = event.sell(app, 1).await
                 {
                     bought.fetch_add(1, Ordering::SeqCst);

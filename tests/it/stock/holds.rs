@@ -24,13 +24,11 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
         };
         let event = &self.events[at];
         let paid = event.books.paid.contains(&id);
+        let lives = event.model.holds.iter().any(|hold| hold.id == id);
         match *deed {
-            Deed::PlaceAgain(_) => {
-                // What had an order is not asked for again once it is over.
-                let lives = event.model.holds.iter().any(|hold| hold.id == id);
-                if lives || !event.books.orders.contains(&id) {
-                    self.place(at, &hold, twice).await;
-                }
+            // What had an order is not asked for again once it is over.
+            Deed::PlaceAgain(_) if lives || !event.books.orders.contains(&id) => {
+                self.place(at, &hold, twice).await;
             }
             Deed::Look(_, by) => {
                 let proof = shown(by);
@@ -69,6 +67,10 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
                 if self.both(at, twice, real, model).await {
                     self.events[at].books.take_back(id);
                 }
+            }
+            Deed::AttachUnheard(_) if lives && !hold.items.is_empty() => {
+                self.events[at].books.order(&hold);
+                self.restore(at, false, false, twice).await;
             }
             _ => {}
         }

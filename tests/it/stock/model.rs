@@ -229,7 +229,12 @@ impl Model {
     fn restore_orders(&mut self, now: DateTime<Utc>, durable: &Durable) -> i64 {
         let mut missing = 0;
         for order in &durable.waiting {
-            if self.hold(order.id).is_some() {
+            if let Some(hold) = self.hold(order.id) {
+                if !hold.ordered {
+                    missing += 1;
+                    hold.ordered = true;
+                    hold.since = now;
+                }
                 continue;
             }
             missing += 1;

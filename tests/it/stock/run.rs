@@ -182,7 +182,7 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
     }
 
     /// As the product does it: what Postgres said before, then what it says now.
-    async fn restore(&mut self, at: usize, only_known: bool, stale: bool, twice: bool) {
+    pub async fn restore(&mut self, at: usize, only_known: bool, stale: bool, twice: bool) {
         let (now, event) = (self.now, &self.events[at]);
         let durable = event.books.durable(event.id, only_known, stale);
         let real = async |stock: &Stock<C>| stock.restore(now, &durable).await;

@@ -22,6 +22,8 @@ pub enum Deed {
     Extend(usize, Shown, i64),
     Attach(usize, Shown),
     Detach(usize, Shown),
+    /// An order stands on the hold, but Redis loses that it was told so.
+    AttachUnheard(usize),
     /// Orders are paid for, together; and Redis hears of it at once, or later.
     Pay {
         order: usize,
@@ -104,6 +106,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         3 => (one(), shown(), 1..90_i64).prop_map(|(hold, shown, by)| Deed::Extend(hold, shown, by)),
         7 => (one(), shown()).prop_map(|(hold, shown)| Deed::Attach(hold, shown)),
         2 => (one(), shown()).prop_map(|(hold, shown)| Deed::Detach(hold, shown)),
+        1 => one().prop_map(Deed::AttachUnheard),
         5 => pay.prop_map(|(order, count, told)| Deed::Pay { order, count, told }),
         4 => (one(), any::<bool>()).prop_map(|(which, again)| Deed::Tell { which, again }),
         4 => resize.prop_map(|(pool, by, end)| Deed::Resize { pool, by, end }),
