@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use shared::stock;
 use tests::{Answer, Client, World, env, harbour_hall, workshop, world, world_with};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -213,12 +214,13 @@ async fn memory_is_bounded_by_time_and_knows_nothing_of_rights_or_places() {
         let session = stranger.get(&open).await.expect(200)["sessions"][0]["id"].clone();
         assert_eq!(spots().await, 20);
         let session: uuid::Uuid = text(&session).parse().expect("an id");
-        let sell = "update pools set sold = 5 where id = $1";
+        let sell = "update pools set sold = 5, version = version + 1 where id = $1";
         sqlx::query(sell)
             .bind(session)
             .execute(world.app.pool())
             .await
             .expect("sold");
+        stock::reconcile(&world.app).await.expect("told");
         assert_eq!(spots().await, 15);
         assert_eq!(
             stranger.get(&open).await.expect(200)["sessions"][0]["sold"],

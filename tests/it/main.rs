@@ -16,6 +16,7 @@ mod places;
 mod queue;
 mod search;
 mod seats;
+mod stock;
 mod stripe;
 mod venues;
 mod worker;

@@ -12,6 +12,7 @@ mod server;
 use std::path::Path;
 use std::time::Duration;
 
+use redis::Kind;
 use tokio::time::{Instant, sleep};
 
 pub use place::{HOME, Place};
@@ -63,8 +64,21 @@ impl Services {
     }
 
     pub async fn start_redis(&mut self, promise: Promise) -> anyhow::Result<&Redis> {
+        self.start_kind_of_redis(match promise {
+            Promise::Durable => Kind::Durable,
+            Promise::Fast => Kind::Throwaway,
+        })
+        .await
+    }
+
+    /// A Redis that is ready to become part of a cluster.
+    pub async fn start_redis_node(&mut self) -> anyhow::Result<&Redis> {
+        self.start_kind_of_redis(Kind::ClusterNode).await
+    }
+
+    async fn start_kind_of_redis(&mut self, kind: Kind) -> anyhow::Result<&Redis> {
         let program = install::redis().await?;
-        let started = Redis::start(&self.place, program, promise == Promise::Durable).await?;
+        let started = Redis::start(&self.place, program, kind).await?;
         Ok(self.redis.insert(started))
     }
 

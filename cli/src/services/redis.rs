@@ -1,35 +1,52 @@
 //! A private Redis: its start on a free port, its stop, with an append-only file where the data is to be kept.
 
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
 use rustix::process::Signal;
 use tokio::time::timeout;
 
+use super::account::Account;
 use super::place::Place;
 use super::programs::RedisProgram;
 use super::server::{NotStarted, PORT_ATTEMPTS, Server, free_port, stop_stranger};
 
 const ALWAYS: &str =
     "bind 127.0.0.1\nprotected-mode yes\ndaemonize no\nsave \"\"\nmaxmemory-policy noeviction\n";
-const DURABLE: &str = "appendonly yes\nappendfsync everysec\n";
-const THROWAWAY: &str = "appendonly no\n";
+/// From a port of a cluster's node to the one where it talks with the others.
+const TO_OTHER_NODES: u16 = 10_000;
 /// Which port the server of a place has, for whoever finds the place after us.
 const PORT_FILE: &str = "redis.port";
 
+/// What is to become of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Durable,
+    Throwaway,
+    /// The same as part of a cluster, which whoever starts it puts together.
+    ClusterNode,
+}
+
 pub struct Redis {
     server: Server,
+    files: Files,
     program: RedisProgram,
     password: String,
     port: u16,
 }
 
+/// Where a server has its things, and as whom it runs.
+struct Files {
+    folder: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    account: Account,
+}
+
 impl Redis {
-    pub async fn start(
-        place: &Place,
-        program: RedisProgram,
-        durable: bool,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(place: &Place, program: RedisProgram, kind: Kind) -> anyhow::Result<Self> {
         let folder = place.servers.join("redis");
         if !folder.exists() {
             std::fs::create_dir(&folder)?;
@@ -38,11 +55,13 @@ impl Redis {
         let password = place.password()?;
         let mut attempt = 1;
         loop {
-            let port = free_port()?;
-            match server(place, &program, durable, &password, port).await {
+            let port = kind.free_port()?;
+            let files = Files::write(place, kind, &password, port)?;
+            match server(&files, &program, &password, port).await {
                 Ok(server) => {
                     return Ok(Self {
                         server,
+                        files,
                         program,
                         password,
                         port,
@@ -52,6 +71,13 @@ impl Redis {
                 Err(not_started) => return Err(not_started.into_error()),
             }
         }
+    }
+
+    /// Starts it on the same port with the data that it left behind, once it has been stopped or killed.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        let started = server(&self.files, &self.program, &self.password, self.port).await;
+        self.server = started.map_err(NotStarted::into_error)?;
+        Ok(())
     }
 
     #[must_use]
@@ -69,47 +95,72 @@ impl Redis {
         self.server.stop(Signal::TERM).await.map(drop)
     }
 
+    /// Ends it as a crash would.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.server.stop(Signal::KILL).await.map(drop)
+    }
+
     /// Ends only when the server does, and says why.
     pub async fn ends(&mut self) -> anyhow::Error {
         self.server.ends().await
     }
 }
 
+impl Kind {
+    fn config(self) -> &'static str {
+        match self {
+            Self::Durable => "appendonly yes\nappendfsync everysec\n",
+            Self::Throwaway => "appendonly no\n",
+            Self::ClusterNode => "appendonly no\ncluster-enabled yes\n",
+        }
+    }
+
+    fn free_port(self) -> anyhow::Result<u16> {
+        loop {
+            let port = free_port()?;
+            let second = port.checked_add(TO_OTHER_NODES);
+            let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            if self != Self::ClusterNode || second.is_some_and(free) {
+                return Ok(port);
+            }
+        }
+    }
+}
+
+impl Files {
+    fn write(place: &Place, kind: Kind, password: &str, port: u16) -> anyhow::Result<Self> {
+        place.write(PORT_FILE, &port.to_string())?;
+        let kind = kind.config();
+        // In a file, because everybody can read the arguments of a process.
+        let config = place.write(
+            "redis.conf",
+            &format!("{ALWAYS}{kind}port {port}\nrequirepass {password}\n"),
+        )?;
+        Ok(Self {
+            folder: place.servers.join("redis"),
+            config,
+            log: place.servers.join("redis.log"),
+            account: place.account,
+        })
+    }
+}
+
 async fn server(
-    place: &Place,
+    files: &Files,
     program: &RedisProgram,
-    durable: bool,
     password: &str,
     port: u16,
 ) -> Result<Server, NotStarted> {
-    let spawned = spawn(place, program, durable, password, port);
+    let mut command = program.command();
+    command.arg(&files.config);
+    // It works in its current folder.
+    files.account.apply(&mut command, &files.folder);
+    let spawned = Server::spawn("Redis", &mut command, files.log.clone());
     let mut server = spawned.map_err(NotStarted::Broken)?;
     server
         .ready(async || ping(port, password).await.map(drop))
         .await?;
     Ok(server)
-}
-
-fn spawn(
-    place: &Place,
-    program: &RedisProgram,
-    durable: bool,
-    password: &str,
-    port: u16,
-) -> anyhow::Result<Server> {
-    let folder = place.servers.join("redis");
-    place.write(PORT_FILE, &port.to_string())?;
-    let durability = if durable { DURABLE } else { THROWAWAY };
-    // In a file, because everybody can read the arguments of a process.
-    let config = place.write(
-        "redis.conf",
-        &format!("{ALWAYS}{durability}port {port}\nrequirepass {password}\n"),
-    )?;
-    let mut command = program.command();
-    command.arg(config);
-    // It works in its current folder.
-    place.account.apply(&mut command, &folder);
-    Server::spawn("Redis", &mut command, place.servers.join("redis.log"))
 }
 
 fn url(port: u16, password: &str) -> String {

@@ -10,6 +10,9 @@ use crate::clock::Time;
 use crate::ids::{EventId, SessionId, TicketTypeId};
 use crate::stock::{Level, Levels, Source};
 
+#[cfg(test)]
+mod tests;
+
 /// What can be bought of an event right now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Object)]
 pub struct Availability {

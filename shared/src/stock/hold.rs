@@ -1,9 +1,11 @@
 //! A hold: places set aside for a short time, under a token.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -72,7 +74,8 @@ pub struct NewHold {
     pub deadline: DateTime<Utc>,
     /// For an order that stands already; it does not lapse by itself.
     pub ordered: bool,
-    /// How many places from which pool.
+    /// How many places from which pool. Two ticket types may draw on the same one.
+    #[serde(serialize_with = "summed")]
     pub parts: Vec<(Uuid, i32)>,
     /// How many tickets of which type; none if places are taken from pools as such.
     pub items: Vec<(TicketTypeId, i32)>,
@@ -81,6 +84,15 @@ pub struct NewHold {
     pub sale: String,
     /// How many holds without an order this buyer may have of this event at a time.
     pub most_holds: u32,
+}
+
+/// Each pool once, because the script looks at the parts one by one.
+fn summed<S: Serializer>(parts: &[(Uuid, i32)], to: S) -> Result<S::Ok, S::Error> {
+    let mut sums = BTreeMap::new();
+    for (pool, places) in parts {
+        *sums.entry(pool).or_insert(0) += i64::from(*places);
+    }
+    to.collect_seq(sums)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

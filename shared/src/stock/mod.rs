@@ -27,7 +27,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
 
 pub use claim::Claim;
-pub use durable::Durable;
+pub use durable::{Durable, Pool, Waiting};
 pub use hold::{Found, HoldToken, NewHold, Placed, Proof, Short};
 pub(crate) use places::Places;
 pub use reconcile::{Drift, Reconcile, Source, levels, place, reconcile};
@@ -304,7 +304,7 @@ pub struct Restored {
     pub cold: bool,
     /// By how many places the pools were off.
     pub drift: i64,
-    /// How many orders had lost their hold.
+    /// How many orders had lost their hold, or stood on one that would have lapsed.
     pub missing: i64,
 }
 

@@ -5,10 +5,10 @@
 local POOLS, HOLDS, LAPSING, BUYERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = tonumber(ARGV[1])
 local ask = cjson.decode(ARGV[2])
-for field, value in pairs(ask) do
-    -- What is null in JSON would be true in Lua.
+-- To Lua the null of JSON is something, and true.
+for name, value in pairs(ask) do
     if value == cjson.null then
-        ask[field] = nil
+        ask[name] = nil
     end
 end
 

@@ -12,10 +12,17 @@ end
 
 local missing = 0
 for _, order in ipairs(ask.waiting) do
-    if redis.call('HEXISTS', HOLDS, order.id) == 0 then
+    local hold = hold_of(order.id)
+    if not hold then
+        hold = order
+        hold.extended, hold.parts = false, {}
+    end
+    -- A hold that is there may not know of its order, if what Redis heard last was lost.
+    if not hold.ordered then
         missing = missing + 1
-        order.ordered, order.extended, order.since, order.parts = true, false, now, {}
-        write(order.id, order)
+        hold.ordered, hold.since = true, now
+        lapses_no_more(order.id, hold)
+        write(order.id, hold)
     end
 end
 
@@ -73,15 +80,11 @@ local drift, listed = 0, {}
 for _, pool in ipairs(ask.pools) do
     local text = redis.call('HGET', POOLS, pool.id)
     local known = text and pool_of(text)
-    local now_so = known and known.version >= pool.version and known or pool
+    -- Of the same version with other numbers Postgres is right: it never wrote those.
+    local now_so = known and known.version > pool.version and known or pool
     if known then
         drift = drift + math.abs(known.held - held[pool.id])
         drift = drift + math.abs(known.capacity - known.sold - now_so.capacity + now_so.sold)
-        -- The same version with other numbers is none that Postgres ever wrote.
-        if known.version == pool.version and (known.sold ~= pool.sold or known.capacity ~= pool.capacity) then
-            drift = drift + math.abs(known.capacity - known.sold - pool.capacity + pool.sold)
-            now_so = pool
-        end
     end
     listed[pool.id] = true
     keep(pool.id, {

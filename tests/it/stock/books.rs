@@ -1,0 +1,196 @@
+//! What Postgres says of one event, without Postgres.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::ids::{EventId, OrderId, TicketTypeId};
+use shared::stock::{Durable, NewHold, Pool, Told, Waiting};
+use uuid::Uuid;
+
+#[derive(Debug, Clone)]
+pub struct Books {
+    pub pools: BTreeMap<Uuid, Told>,
+    /// The pools as somebody saw them who was then slow to say so.
+    pub stale: BTreeMap<Uuid, Told>,
+    /// Which pools a ticket type draws on.
+    pub types: Vec<(TicketTypeId, BTreeSet<Uuid>)>,
+    pub waiting: Vec<Waiting>,
+    /// Every order that there ever was: what it may hold is settled by what became of it.
+    pub orders: BTreeSet<OrderId>,
+    pub paid: BTreeSet<OrderId>,
+    next_id: u128,
+}
+
+impl Books {
+    /// Pools with these capacities; each type draws on those whose bit is set, or on the first.
+    pub fn new(capacities: &[i32], types: &[u8]) -> Self {
+        let pools: Vec<_> = (1..).zip(capacities).map(|(n, c)| pool(n, *c)).collect();
+        let drawn = |bits: u8| {
+            let mut drawn: BTreeSet<_> = (0..pools.len())
+                .filter(|at| bits >> at & 1 == 1)
+                .map(|at| pools[at].id)
+                .collect();
+            if drawn.is_empty() {
+                drawn.insert(pools[0].id);
+            }
+            drawn
+        };
+        let kinds = (101..).map(|n| TicketTypeId(Uuid::from_u128(n)));
+        let types = kinds.zip(types.iter().map(|bits| drawn(*bits))).collect();
+        let pools: BTreeMap<_, _> = pools.into_iter().map(|pool| (pool.id, pool)).collect();
+        Self {
+            stale: pools.clone(),
+            pools,
+            types,
+            waiting: Vec::new(),
+            orders: BTreeSet::new(),
+            paid: BTreeSet::new(),
+            next_id: 1_000,
+        }
+    }
+
+    pub fn fresh_id(&mut self) -> Uuid {
+        self.next_id += 1;
+        Uuid::from_u128(self.next_id)
+    }
+
+    /// How many places these tickets take from which pool.
+    pub fn parts(&self, items: &[(TicketTypeId, i32)]) -> Vec<(Uuid, i32)> {
+        let mut parts = BTreeMap::new();
+        for (kind, places) in items {
+            let pools = self.types.iter().find(|(id, _)| id == kind);
+            for pool in pools.into_iter().flat_map(|(_, pools)| pools) {
+                *parts.entry(*pool).or_default() += places;
+            }
+        }
+        parts.into_iter().collect()
+    }
+
+    /// An order is written on this hold.
+    pub fn order(&mut self, hold: &NewHold) {
+        if !self.orders.insert(hold.id) {
+            return;
+        }
+        let proof = serde_json::to_value(&hold.proof).expect("a proof");
+        self.waiting.push(Waiting {
+            id: hold.id,
+            buyer: hold.buyer.clone(),
+            deadline: hold.deadline.timestamp_millis(),
+            items: hold.items.clone(),
+            proof: proof.as_str().expect("text").to_owned(),
+            sale: hold.sale.clone(),
+        });
+    }
+
+    /// Ends an order that nobody paid for. False if it was paid for.
+    pub fn end(&mut self, id: OrderId) -> bool {
+        self.waiting.retain(|order| order.id != id);
+        !self.paid.contains(&id)
+    }
+
+    /// An order did not come about after all; another may stand on the same hold.
+    pub fn take_back(&mut self, id: OrderId) {
+        self.waiting.retain(|order| order.id != id);
+        self.orders.remove(&id);
+    }
+
+    /// The order is paid for: its places are sold now. Answers what Redis is to hear.
+    pub fn pay(&mut self, id: OrderId) -> Vec<Told> {
+        let at = self.waiting.iter().position(|order| order.id == id);
+        let order = self.waiting.remove(at.expect("an order that waits"));
+        self.paid.insert(id);
+        let parts = self.parts(&order.items);
+        let moved = parts.into_iter();
+        moved
+            .map(|(pool, places)| self.change(pool, |pool| pool.sold += places))
+            .collect()
+    }
+
+    pub fn resize(&mut self, pool: Uuid, by: i32) -> Told {
+        self.change(pool, |pool| pool.capacity += by)
+    }
+
+    fn change(&mut self, id: Uuid, change: impl FnOnce(&mut Told)) -> Told {
+        self.stale = self.pools.clone();
+        let pool = self.pools.get_mut(&id).expect("a pool of the event");
+        change(pool);
+        pool.version += 1;
+        // The constraint in Postgres, which has the last word and never needs it.
+        assert!(
+            (0..=pool.capacity).contains(&pool.sold),
+            "sold more than there is: {pool:?}"
+        );
+        pool.clone()
+    }
+
+    /// The event gets a pool that a type draws on from now.
+    pub fn add_pool(&mut self, kind: usize) {
+        let pool = pool(self.next_id, 1_000);
+        self.next_id += 1;
+        let kind = kind % self.types.len();
+        self.types[kind].1.insert(pool.id);
+        self.stale = self.pools.clone();
+        self.pools.insert(pool.id, pool);
+    }
+
+    /// One pool is done away with; not the last one of a type.
+    pub fn remove_pool(&mut self, at: usize) {
+        let id = *self.pools.keys().nth(at % self.pools.len()).expect("one");
+        let needed = |pools: &BTreeSet<_>| pools.len() == 1 && pools.contains(&id);
+        if self.types.iter().any(|(_, pools)| needed(pools)) {
+            return;
+        }
+        for (_, pools) in &mut self.types {
+            pools.remove(&id);
+        }
+        self.stale = self.pools.clone();
+        self.pools.remove(&id);
+    }
+
+    pub fn told(&self) -> Vec<Told> {
+        self.pools.values().cloned().collect()
+    }
+
+    pub fn durable(&self, event_id: EventId, only_known: bool, stale: bool) -> Durable {
+        let pools = if stale { &self.stale } else { &self.pools };
+        let drawing = |id: &Uuid| {
+            let types = self.types.iter().filter(|(_, pools)| pools.contains(id));
+            types.map(|(kind, _)| *kind).collect()
+        };
+        let pools = pools.values().map(|told| Pool {
+            types: drawing(&told.id),
+            told: told.clone(),
+        });
+        Durable {
+            event_id,
+            pools: pools.collect(),
+            waiting: self.waiting.clone(),
+            only_known,
+        }
+    }
+
+    /// No place is promised to two: whoever has ordered can have what they ordered.
+    pub fn check(&self) {
+        let mut promised: BTreeMap<Uuid, i32> = BTreeMap::new();
+        for order in &self.waiting {
+            for (pool, places) in self.parts(&order.items) {
+                *promised.entry(pool).or_default() += places;
+            }
+        }
+        for pool in self.pools.values() {
+            let promised = promised.get(&pool.id).copied().unwrap_or(0);
+            assert!(
+                pool.sold + promised <= pool.capacity,
+                "{promised} places are promised of {pool:?}"
+            );
+        }
+    }
+}
+
+fn pool(id: u128, capacity: i32) -> Told {
+    Told {
+        id: Uuid::from_u128(id),
+        capacity,
+        sold: 0,
+        version: 1,
+    }
+}

@@ -1,0 +1,320 @@
+//! Redis killed, emptied, stopped and meddled with; and what is true afterwards.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use shared::ids::{EventId, OrderId};
+use shared::stock::{
+    Drift, HoldToken, Level, NewHold, Placed, Short, Source, Told, levels, place, reconcile,
+};
+use shared::{App, Error};
+use tests::{World, workshop, world, world_with};
+use uuid::Uuid;
+
+use super::servers::{Own, eventually};
+
+/// An event with one session, which has this many places.
+#[derive(Clone, Copy)]
+struct Event {
+    id: EventId,
+    session: Uuid,
+}
+
+async fn event(world: &World, capacity: i32) -> Event {
+    let organizer = world.organizer("lighthouse").await.organizer;
+    let mut new = workshop();
+    new["capacity"] = capacity.into();
+    let event = organizer.post("/events", &new).await.expect(201);
+    let id = |text: &serde_json::Value| text.as_str().and_then(|id| id.parse().ok());
+    Event {
+        id: EventId(id(&event["id"]).expect("an id")),
+        session: id(&event["sessions"][0]["id"]).expect("an id"),
+    }
+}
+
+async fn with_own_redis(test: impl AsyncFnOnce(&World, &mut Own)) {
+    let mut redis = Own::start().await;
+    let url = redis.url();
+    world_with(&[("REDIS_URL", &url)], async |world| {
+        test(world, &mut redis).await;
+    })
+    .await;
+    redis.remove().await;
+}
+
+impl Event {
+    fn hold(self, app: &App, places: i32) -> NewHold {
+        let token = HoldToken::fresh(self.id, app.clock.now());
+        NewHold {
+            event_id: self.id,
+            id: token.id,
+            buyer: token.id.to_string(),
+            deadline: app.clock.now() + TimeDelta::minutes(10),
+            ordered: false,
+            parts: vec![(self.session, places)],
+            items: Vec::new(),
+            proof: token.proof(),
+            sale: String::new(),
+            most_holds: 1,
+        }
+    }
+
+    async fn take(self, app: &App, places: i32) -> OrderId {
+        let hold = self.hold(app, places);
+        let answer = place(app, &hold).await.expect("Redis answers");
+        assert!(matches!(answer, Placed::Placed { .. }), "{answer:?}");
+        hold.id
+    }
+
+    /// What Postgres says after a sale that Redis has not heard of; nothing if there are not enough places.
+    async fn sell(self, app: &App, places: i32) -> Option<Told> {
+        let sold = sqlx::query_as(
+            "update pools set sold = sold + $2, version = version + 1
+             where id = $1 and sold + $2 <= capacity returning id, capacity, sold, version",
+        );
+        let sold = sold.bind(self.session).bind(places);
+        sold.fetch_optional(app.pool()).await.expect("Postgres")
+    }
+
+    async fn level(self, app: &App) -> (Level, Source) {
+        let (levels, source) = levels(app, self.id).await.expect("levels");
+        (levels[&self.session], source)
+    }
+
+    async fn is_live_again(self, app: &App) {
+        eventually("places are read from Redis", async || {
+            self.level(app).await.1 == Source::Live
+        })
+        .await;
+    }
+}
+
+fn level(capacity: i64, sold: i64, held: i64) -> Level {
+    Level {
+        capacity,
+        sold,
+        held,
+    }
+}
+
+fn drift(places: i64) -> Drift {
+    Drift {
+        events: 1,
+        drifted: usize::from(places > 0),
+        places,
+        missing: 0,
+    }
+}
+
+#[tokio::test]
+async fn redis_is_killed_and_comes_back_with_what_it_knew() {
+    with_own_redis(async |world, redis| {
+        let app = &world.app;
+        let event = event(world, 20).await;
+        event.take(app, 2).await;
+        let sold = event.take(app, 3).await;
+        let told = event.sell(app, 3).await.expect("places");
+        let now = app.clock.now();
+        let settled = app.stock.settle(now, event.id, &[sold], &[told]).await;
+        settled.expect("Redis answers");
+        // Redis dies before it hears of one more.
+        let unheard = event.take(app, 4).await;
+        event.sell(app, 4).await.expect("places");
+        redis.kill().await;
+        redis.start_again().await;
+
+        event.is_live_again(app).await;
+        assert_eq!(event.level(app).await, (level(20, 3, 6), Source::Live));
+        assert_eq!(reconcile(app).await.expect("both answer"), drift(4));
+        assert_eq!(event.level(app).await.0, level(20, 7, 6));
+        let released = app.stock.release(now, event.id, unheard, None).await;
+        released.expect("Redis answers");
+        assert_eq!(event.level(app).await.0, level(20, 7, 2));
+        assert_eq!(reconcile(app).await.expect("both answer"), drift(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_redis_is_stopped_places_are_read_from_postgres_and_none_are_held() {
+    with_own_redis(async |world, redis| {
+        let app = &world.app;
+        let event = event(world, 20).await;
+        event.take(app, 2).await;
+        redis.stop().await;
+
+        assert_eq!(event.level(app).await, (level(20, 0, 0), Source::Durable));
+        let refused = place(app, &event.hold(app, 1)).await;
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+        event.sell(app, 1).await.expect("places");
+        assert_eq!(event.level(app).await, (level(20, 1, 0), Source::Durable));
+
+        redis.start_again().await;
+        event.is_live_again(app).await;
+        event.take(app, 1).await;
+        assert_eq!(reconcile(app).await.expect("both answer"), drift(1));
+        assert_eq!(event.level(app).await, (level(20, 1, 3), Source::Live));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn redis_is_emptied_again_and_again_in_a_rush() {
+    with_own_redis(async |world, _| {
+        let app = &world.app;
+        let event = event(world, 20).await;
+        let sold = AtomicU32::new(0);
+        let buyers = (0..8).map(|n| buy_now_and_then(app, event, n, &sold));
+        let emptied = async {
+            for _ in 0..10 {
+                empty(app).await;
+                let (level, _) = event.level(app).await;
+                assert!(level.sold <= level.capacity, "{level:?}");
+            }
+        };
+        tokio::join!(join_all(buyers), emptied);
+
+        // Whoever lost their hold has not bought by it; the holds that are left are over at their deadline.
+        reconcile(app).await.expect("both answer");
+        let holds = app.stock.holds(event.id).await.expect("Redis answers");
+        assert_eq!(
+            event.level(app).await.0.held,
+            i64::try_from(holds.len()).expect("few")
+        );
+        world.pass(TimeDelta::minutes(11));
+        let sold = sold.into_inner().into();
+        assert!(sold > 0, "somebody bought");
+        assert_eq!(event.level(app).await.0, level(20, sold, 0));
+        assert_eq!(reconcile(app).await.expect("both answer"), drift(0));
+    })
+    .await;
+}
+
+/// One place at a time: given back, or left alone, or bought if it is still held.
+async fn buy_now_and_then(app: &App, event: Event, buyer: u32, bought: &AtomicU32) {
+    for turn in 0..40 {
+        let hold = event.hold(app, 1);
+        // A rush of losses may be answered with "later".
+        let Ok(Placed::Placed { .. }) = place(app, &hold).await else {
+            continue;
+        };
+        let (now, id) = (app.clock.now(), hold.id);
+        match (buyer + turn) % 8 {
+            0 => {
+                let attached = app.stock.attach(now, event.id, id, &hold.proof).await;
+                if attached.expect("Redis answers")
+                    && let Some(told) = event.sell(app, 1).await
+                {
+                    bought.fetch_add(1, Ordering::SeqCst);
+                    let settled = app.stock.settle(now, event.id, &[id], &[told]).await;
+                    settled.expect("Redis answers");
+                }
+            }
+            1 => {}
+            _ => {
+                let proof = Some(&hold.proof);
+                let released = app.stock.release(now, event.id, id, proof).await;
+                released.expect("Redis answers");
+            }
+        }
+    }
+}
+
+async fn empty(app: &App) {
+    redis::cmd("FLUSHALL")
+        .exec_async(&mut app.redis.connection())
+        .await
+        .expect("Redis answers");
+}
+
+#[tokio::test]
+async fn nothing_is_held_twice_after_a_loss_in_a_rush() {
+    with_own_redis(async |world, _| {
+        let app = &world.app;
+        let event = event(world, 20).await;
+        event.sell(app, 5).await.expect("places");
+        for _ in 0..5 {
+            let holds = join_all((0..40).map(async |turn| {
+                if turn == 20 {
+                    empty(app).await;
+                }
+                drop(place(app, &event.hold(app, 1)).await);
+                let (level, _) = event.level(app).await;
+                assert!(level.sold + level.held <= level.capacity, "{level:?}");
+            }));
+            holds.await;
+            let (known, source) = event.level(app).await;
+            let holds = app.stock.holds(event.id).await.expect("Redis answers");
+            assert_eq!(known.held, i64::try_from(holds.len()).expect("few"));
+            assert!(known.held > 0, "somebody got a place after the loss");
+            assert_eq!((known.capacity, known.sold, source), (20, 5, Source::Live));
+        }
+        assert_eq!(reconcile(app).await.expect("both answer"), drift(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn numbers_that_went_wrong_are_found_by_their_size_and_put_right() {
+    with_own_redis(async |world, _| {
+        let app = &world.app;
+        let event = event(world, 20).await;
+        event.take(app, 2).await;
+        let pools = app.redis.key(&format!("{{{}}}:pools", event.id));
+        for (wrong, places) in [("20 0 5 1", 3), ("20 3 2 1", 3), ("24 1 0 1", 5)] {
+            let mut meddle = redis::cmd("HSET");
+            meddle.arg(&pools).arg(event.session.to_string()).arg(wrong);
+            let meddled = meddle.exec_async(&mut app.redis.connection()).await;
+            meddled.expect("Redis answers");
+            assert_ne!(event.level(app).await.0, level(20, 0, 2));
+            assert_eq!(reconcile(app).await.expect("both answer"), drift(places));
+            assert_eq!(event.level(app).await.0, level(20, 0, 2));
+            assert_eq!(reconcile(app).await.expect("both answer"), drift(0));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_place_of_an_event_that_redis_does_not_know_is_taken_once() {
+    world(async |world| {
+        let event = event(world, 1).await;
+        let config = world.app.config.clone();
+        let other = App::new(config, world.app.clock.clone()).expect("an app");
+        let rush = (0..100).map(|n| {
+            let app = if n % 2 == 0 { &world.app } else { &other };
+            let (app, hold) = (app.clone(), event.hold(app, 1));
+            tokio::spawn(async move { place(&app, &hold).await.expect("Redis answers") })
+        });
+        let short = Placed::Short {
+            short: vec![Short(event.session, 0)],
+        };
+        let answers = join_all(rush).await.into_iter();
+        let taken = answers.map(|answer| answer.expect("no panic"));
+        let taken = taken.filter(|answer| *answer != short);
+        assert!(matches!(
+            taken.collect::<Vec<_>>()[..],
+            [Placed::Placed { .. }]
+        ));
+        assert_eq!(event.level(&world.app).await.0, level(1, 0, 1));
+        other.pool().close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn more_holds_than_one_call_clears_away_lapse_all_the_same() {
+    world(async |world| {
+        let app = &world.app;
+        let event = event(world, 500).await;
+        for _ in 0..450 {
+            event.take(app, 1).await;
+        }
+        world.pass(TimeDelta::minutes(11));
+        for held in [250, 50, 0] {
+            assert_eq!(event.level(app).await.0, level(500, 0, held));
+        }
+    })
+    .await;
+}
