@@ -7,8 +7,6 @@ create table orders (
     event_id uuid not null references events,
     user_id uuid references users,
     email text not null,
-    -- Of what opens the order to a guest.
-    secret_hash bytea not null,
     status text not null,
     -- Why it failed, was cancelled or needs an eye: a code.
     reason text,
@@ -78,6 +76,8 @@ create table refunds (
     -- Also the key under which Stripe gives it back once.
     id uuid primary key,
     order_id uuid not null references orders,
+    -- Stripe's payment that it is of; none for what was paid by hand.
+    payment_id text,
     amount bigint not null check (amount > 0),
     reason text not null,
     status text not null check (status in ('requested', 'processing', 'succeeded', 'failed')),
@@ -110,8 +110,15 @@ create table ledger (
 create index ledger_by_order on ledger (order_id);
 create index ledger_by_time on ledger (at) where provider = 'stripe';
 
+create function only_grows() returns trigger language plpgsql as $$
+begin
+    raise exception '% only grows', tg_table_name;
+end $$;
+
 create trigger ledger_only_grows before update or delete on ledger
-for each row execute function activities_only_grow();
+    for each row execute function only_grows();
+create trigger ledger_is_kept before truncate on ledger
+    for each statement execute function only_grows();
 
 create table tickets (
     id uuid primary key,
@@ -140,6 +147,7 @@ create table stripe_events (
     id text primary key,
     kind text not null,
     object_id text,
+    payment_id text,
     -- The order that its metadata names.
     order_id uuid,
     received_at timestamptz not null

@@ -86,6 +86,12 @@ ids! {
     OrderId,
     /// Who sells.
     OrganizationId,
+    /// Money on its way back.
+    RefundId,
+    /// One try to be paid.
+    AttemptId,
+    /// The right of one attendee to enter.
+    TicketId,
     /// A set of rights.
     RoleId,
     /// A person with an account.

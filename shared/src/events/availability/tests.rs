@@ -6,7 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::events::EventType;
+use crate::events::{EventType, RefundPolicy};
 use crate::ids::OrganizationId;
 
 /// What an event is made of here; times are hours from now.
@@ -153,6 +153,7 @@ impl Given {
                 venue_id: None,
                 image_urls: Vec::new(),
                 teacher_ids: Vec::new(),
+                organizer_ids: Vec::new(),
                 time_zone: "UTC".into(),
                 currency: "EUR".into(),
                 status: self.status,
@@ -164,6 +165,7 @@ impl Given {
                 required_vetting_level: 0,
                 is_featured: false,
                 is_sensitive: false,
+                refund_policy: RefundPolicy::default(),
                 version: 1,
                 created_at: hours(-99),
                 updated_at: hours(-99),
