@@ -60,7 +60,7 @@ pub(super) async fn by_id(db: &mut PgConnection, id: EventId) -> Result<Option<E
     Ok(sql.build_query_as().fetch_optional(db).await?)
 }
 
-/// One page, without the numbers of this moment: see [`summary::tell_live`].
+/// One page, without the numbers of this moment: see [`super::summary::tell_live`].
 pub async fn list(
     db: &mut PgConnection,
     viewer: &Viewer,

@@ -3,7 +3,7 @@
 //! Postgres says how many places of a pool there are and how many are sold; Redis knows that too, and which are held
 //! for somebody at the moment. What is free is the rest. All of it is changed by scripts of one round trip each that
 //! may be run twice, because an answer can be lost; the numbers of Postgres come with the version of their pool, so
-//! they may arrive late, twice or in another order. Whatever Redis forgets or gets wrong, [`reconcile`] puts right,
+//! they may arrive late, twice or in another order. Whatever Redis forgets or gets wrong, [`reconcile()`] puts right,
 //! and until then the constraint of the pool in Postgres has the last word.
 //!
 //! All keys of one event have the same hash tag and lie on one node of a cluster.
