@@ -1,16 +1,20 @@
--- Lets an order stand on a hold, which lapses no more then; or, told so, no longer.
+-- Lets an order stand on a hold, which lapses no more then; or, told so, no longer. Answers whether that was not so
+-- before.
 --
 -- ask: {id, proof, ordered}
 local hold = living(ask.id, ask.proof)
 if not hold then
     return answer('missing')
 end
-if ask.ordered and not hold.ordered then
+if hold.ordered == ask.ordered then
+    return answer('attached', { anew = false })
+end
+if ask.ordered then
     hold.since = now
     lapses_no_more(ask.id, hold)
-elseif hold.ordered and not ask.ordered then
+else
     will_lapse(ask.id, hold)
 end
 hold.ordered = ask.ordered
 write(ask.id, hold)
-return answer('attached')
+return answer('attached', { anew = true })

@@ -1,5 +1,7 @@
 //! What Postgres says of an event's places.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use sqlx::PgConnection;
 
@@ -38,6 +40,8 @@ pub struct Waiting {
 }
 
 impl Durable {
+    /// Which orders wait is to be read before the pools: what is sold in between is then held as well for a moment, and
+    /// never free.
     pub async fn read(db: &mut PgConnection, event_id: EventId) -> Result<Self> {
         let pools = sqlx::query!(
             r#"select p.id, p.capacity, p.sold, p.version,
@@ -65,6 +69,19 @@ impl Durable {
             waiting: Vec::new(),
             only_known: false,
         })
+    }
+
+    /// The orders that wait no more, as is seen later.
+    #[must_use]
+    pub fn ended_by(&self, later: &Self) -> Vec<OrderId> {
+        let waits: HashSet<_> = later.waiting.iter().map(|order| order.id).collect();
+        let ids = self.waiting.iter().map(|order| order.id);
+        ids.filter(|id| !waits.contains(id)).collect()
+    }
+
+    #[must_use]
+    pub fn told(&self) -> Vec<Told> {
+        self.pools.iter().map(|pool| pool.told.clone()).collect()
     }
 
     /// The best that can be said while Redis is away: what is held is not known.

@@ -130,14 +130,15 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         self.run(&scripts::EXTEND, event_id, now, &ask).await
     }
 
-    /// Lets an order stand on the hold, which lapses no more then. False if the hold is over.
+    /// Lets an order stand on the hold, which lapses no more then. True if none stood on it before, false if one did,
+    /// nothing if the hold is over or another's.
     pub async fn attach(
         &self,
         now: DateTime<Utc>,
         event_id: EventId,
         id: OrderId,
         proof: &Proof,
-    ) -> Result<bool> {
+    ) -> Result<Option<bool>> {
         self.stand(now, event_id, id, proof, true).await
     }
 
@@ -149,7 +150,8 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         id: OrderId,
         proof: &Proof,
     ) -> Result<bool> {
-        self.stand(now, event_id, id, proof, false).await
+        let detached = self.stand(now, event_id, id, proof, false).await?;
+        Ok(detached.is_some())
     }
 
     async fn stand(
@@ -159,10 +161,12 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         id: OrderId,
         proof: &Proof,
         ordered: bool,
-    ) -> Result<bool> {
+    ) -> Result<Option<bool>> {
         let ask = json!({ "id": id, "proof": proof, "ordered": ordered });
-        let attached = self.run(&scripts::ATTACH, event_id, now, &ask).await?;
-        Ok(matches!(attached, Attached::Attached))
+        match self.run(&scripts::ATTACH, event_id, now, &ask).await? {
+            Attached::Attached { anew } => Ok(Some(anew)),
+            Attached::Missing => Ok(None),
+        }
     }
 
     /// Forgets holds whose places are sold now, and takes over what Postgres says of the pools.
@@ -197,7 +201,8 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         })
     }
 
-    /// Makes the event what Postgres says.
+    /// Makes the event what Postgres says. `now` is from before Postgres was asked: an order that came after that is
+    /// not among those that wait.
     pub async fn restore(&self, now: DateTime<Utc>, durable: &Durable) -> Result<Restored> {
         self.run(&scripts::RESTORE, durable.event_id, now, durable)
             .await
@@ -267,9 +272,11 @@ pub struct Kept {
     pub buyer: String,
     /// Whether an order stands on it.
     pub ordered: bool,
-    /// Since when it is held, or ordered.
-    pub since: i64,
-    pub deadline: i64,
+    /// Since when it is ordered, or else held.
+    #[serde(with = "chrono::serde::ts_milliseconds")]
+    pub since: DateTime<Utc>,
+    #[serde(with = "chrono::serde::ts_milliseconds")]
+    pub deadline: DateTime<Utc>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -318,7 +325,7 @@ enum Looked {
 #[derive(Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 enum Attached {
-    Attached,
+    Attached { anew: bool },
     Missing,
 }
 

@@ -63,19 +63,24 @@ async fn over(app: &App, event_id: EventId) -> Result<bool> {
 }
 
 /// Tells Redis what Postgres says of an event, then what it says after that: between the first look and the telling
-/// something may have been sold, and an event that Redis does not know yet cannot be told so.
-pub(super) async fn restore(app: &App, event_id: EventId, only_known: bool) -> Result<Restored> {
-    let durable = Durable::read(&mut *app.read().await?, event_id).await?;
-    app.stock.note(event_id).await?;
+/// something may have been ordered, sold or ended, and an event that Redis does not know yet cannot be told so.
+async fn restore(app: &App, event_id: EventId, only_known: bool) -> Result<Restored> {
     let now = app.clock.now();
-    let durable = Durable {
+    let before = Durable {
         only_known,
-        ..durable
+        ..Durable::read(&mut *app.read().await?, event_id).await?
     };
-    let restored = app.stock.restore(now, &durable).await?;
-    let since = Durable::read(&mut *app.read().await?, event_id).await?;
-    let told: Vec<_> = since.pools.into_iter().map(|pool| pool.told).collect();
-    app.stock.settle(now, event_id, &[], &told).await?;
+    app.stock.note(event_id).await?;
+    let restored = app.stock.restore(now, &before).await?;
+    let after = Durable {
+        only_known: true,
+        ..Durable::read(&mut *app.read().await?, event_id).await?
+    };
+    if restored.cold {
+        app.stock.restore(now, &after).await?;
+    }
+    let (ended, told) = (before.ended_by(&after), after.told());
+    app.stock.settle(now, event_id, &ended, &told).await?;
     Ok(restored)
 }
 

@@ -1,17 +1,22 @@
--- Makes the event what Postgres says: every pool as sold there, a hold for each order that waits for its payment, and
--- held in each pool what the holds say. What was told of meanwhile stays: the version of a pool is its generation.
+-- Makes the event what Postgres says: every pool as sold there, a hold for each order that waits for its payment and
+-- for none that is over, and held in each pool what the holds say. What was told of meanwhile stays: the version of a
+-- pool is its generation.
 -- Answers how many places had drifted, and how many holds of orders were missing. Asked to, it leaves an event alone
 -- that Redis does not know.
 --
 -- ask: {pools: [{id, capacity, sold, version, types}], waiting: [{id, buyer, deadline, items, proof, sale}], only_known}
+-- An order is written within this time of being let stand on its hold, or never.
+local LONGEST_ORDERING = 60000
+
 lapse()
 local cold = redis.call('EXISTS', POOLS) == 0
 if cold and ask.only_known then
     return answer('restored', { cold = true, drift = 0, missing = 0 })
 end
 
-local missing = 0
+local missing, waits = 0, {}
 for _, order in ipairs(ask.waiting) do
+    waits[order.id] = true
     local hold = hold_of(order.id)
     if not hold then
         hold = order
@@ -62,9 +67,7 @@ local function taken_by(hold)
     return taken
 end
 
-local holds = redis.call('HGETALL', HOLDS)
-for at = 1, #holds, 2 do
-    local hold = cjson.decode(holds[at + 1])
+local function count(id, hold)
     local taken, parts = taken_by(hold), {}
     for pool, places in pairs(taken) do
         parts[#parts + 1] = { pool, places }
@@ -72,7 +75,17 @@ for at = 1, #holds, 2 do
     end
     if not same(hold.parts, taken) then
         hold.parts = parts
-        write(holds[at], hold)
+        write(id, hold)
+    end
+end
+
+local holds = redis.call('HGETALL', HOLDS)
+for at = 1, #holds, 2 do
+    local id, hold = holds[at], cjson.decode(holds[at + 1])
+    if hold.ordered and not waits[id] and hold.since <= now - LONGEST_ORDERING then
+        redis.call('HDEL', HOLDS, id)
+    else
+        count(id, hold)
     end
 end
 

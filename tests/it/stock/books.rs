@@ -9,8 +9,6 @@ use uuid::Uuid;
 #[derive(Debug, Clone)]
 pub struct Books {
     pub pools: BTreeMap<Uuid, Told>,
-    /// The pools as somebody saw them who was then slow to say so.
-    pub stale: BTreeMap<Uuid, Told>,
     /// Which pools a ticket type draws on.
     pub types: Vec<(TicketTypeId, BTreeSet<Uuid>)>,
     pub waiting: Vec<Waiting>,
@@ -38,7 +36,6 @@ impl Books {
         let types = kinds.zip(types.iter().map(|bits| drawn(*bits))).collect();
         let pools: BTreeMap<_, _> = pools.into_iter().map(|pool| (pool.id, pool)).collect();
         Self {
-            stale: pools.clone(),
             pools,
             types,
             waiting: Vec::new(),
@@ -110,7 +107,6 @@ impl Books {
     }
 
     fn change(&mut self, id: Uuid, change: impl FnOnce(&mut Told)) -> Told {
-        self.stale = self.pools.clone();
         let pool = self.pools.get_mut(&id).expect("a pool of the event");
         change(pool);
         pool.version += 1;
@@ -128,7 +124,6 @@ impl Books {
         self.next_id += 1;
         let kind = kind % self.types.len();
         self.types[kind].1.insert(pool.id);
-        self.stale = self.pools.clone();
         self.pools.insert(pool.id, pool);
     }
 
@@ -142,21 +137,15 @@ impl Books {
         for (_, pools) in &mut self.types {
             pools.remove(&id);
         }
-        self.stale = self.pools.clone();
         self.pools.remove(&id);
     }
 
-    pub fn told(&self) -> Vec<Told> {
-        self.pools.values().cloned().collect()
-    }
-
-    pub fn durable(&self, event_id: EventId, only_known: bool, stale: bool) -> Durable {
-        let pools = if stale { &self.stale } else { &self.pools };
+    pub fn durable(&self, event_id: EventId) -> Durable {
         let drawing = |id: &Uuid| {
             let types = self.types.iter().filter(|(_, pools)| pools.contains(id));
             types.map(|(kind, _)| *kind).collect()
         };
-        let pools = pools.values().map(|told| Pool {
+        let pools = self.pools.values().map(|told| Pool {
             types: drawing(&told.id),
             told: told.clone(),
         });
@@ -164,7 +153,7 @@ impl Books {
             event_id,
             pools: pools.collect(),
             waiting: self.waiting.clone(),
-            only_known,
+            only_known: true,
         }
     }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use shared::ids::{EventId, OrderId, TicketTypeId};
-use shared::stock::{NewHold, Proof, Told};
+use shared::stock::{Durable, NewHold, Proof, Told};
 use uuid::Uuid;
 
 use super::books::Books;
@@ -16,6 +16,8 @@ pub struct Event {
     pub model: Model,
     pub asked: Vec<NewHold>,
     pub untold: Vec<(Vec<OrderId>, Vec<Told>)>,
+    /// The books as somebody saw them, and when, who is slow to say so.
+    pub seen: Option<(DateTime<Utc>, Durable)>,
 }
 
 impl Event {
@@ -26,7 +28,12 @@ impl Event {
             model: Model::default(),
             asked: Vec::new(),
             untold: Vec::new(),
+            seen: None,
         }
+    }
+
+    pub fn see(&mut self, now: DateTime<Utc>) {
+        self.seen = Some((now, self.books.durable(self.id)));
     }
 
     pub fn ask(&mut self, order: &Order, now: DateTime<Utc>) -> NewHold {

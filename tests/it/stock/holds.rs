@@ -56,7 +56,7 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
                 let proof = shown(by);
                 let real = async |stock: &Stock<C>| stock.attach(now, event_id, id, proof).await;
                 let model = |model: &mut Model| model.attach(now, id, proof);
-                if self.both(at, twice, real, model).await {
+                if self.both(at, twice, real, model).await.is_some() {
                     self.events[at].books.order(&hold);
                 }
             }
@@ -70,7 +70,7 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
             }
             Deed::AttachUnheard(_) if lives && !hold.items.is_empty() => {
                 self.events[at].books.order(&hold);
-                self.restore(at, false, false, twice).await;
+                self.restore(at, false, twice).await;
             }
             _ => {}
         }

@@ -161,15 +161,14 @@ impl Model {
         Extended::Extended { deadline }
     }
 
-    pub fn attach(&mut self, now: DateTime<Utc>, id: OrderId, proof: &Proof) -> bool {
-        let Some(hold) = self.owned(id, proof) else {
-            return false;
-        };
-        if !hold.ordered {
-            hold.since = now;
+    pub fn attach(&mut self, now: DateTime<Utc>, id: OrderId, proof: &Proof) -> Option<bool> {
+        let hold = self.owned(id, proof)?;
+        if hold.ordered {
+            return Some(false);
         }
+        hold.since = now;
         hold.ordered = true;
-        true
+        Some(true)
     }
 
     pub fn detach(&mut self, id: OrderId, proof: &Proof) -> bool {
@@ -205,6 +204,7 @@ impl Model {
             return nothing;
         }
         let missing = self.restore_orders(now, durable);
+        self.end_orders(now, durable);
         self.restore_parts(durable);
         let newer = |told: &Told| {
             let known = before.pools.get(&told.id);
@@ -252,6 +252,14 @@ impl Model {
             });
         }
         missing
+    }
+
+    /// Whoever had a minute to write an order and has none that waits has none any more.
+    fn end_orders(&mut self, now: DateTime<Utc>, durable: &Durable) {
+        let waits = |id| durable.waiting.iter().any(|order| order.id == id);
+        let young = |hold: &Hold| now - hold.since < TimeDelta::minutes(1);
+        self.holds
+            .retain(|hold| !hold.ordered || waits(hold.id) || young(hold));
     }
 
     fn restore_parts(&mut self, durable: &Durable) {

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use chrono::{DateTime, TimeDelta, Utc};
 use redis::aio::ConnectionLike;
 use shared::ids::OrderId;
-use shared::stock::{Kept, Placed, Stock, Told};
+use shared::stock::{Durable, Kept, Placed, Restored, Stock, Told};
 use uuid::Uuid;
 
 use super::event::Event;
@@ -44,7 +44,7 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
 
     pub async fn begin(&mut self) {
         for at in 0..self.events.len() {
-            self.restore(at, false, false, false).await;
+            self.restore(at, false, false).await;
         }
     }
 
@@ -79,14 +79,19 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
             Deed::Tell { which, again } => self.tell(at, *which, *again, twice).await,
             Deed::AddPool(kind) => {
                 self.events[at].books.add_pool(*kind);
-                self.restore(at, true, false, twice).await;
+                self.restore(at, true, twice).await;
             }
             Deed::RemovePool(pool) => {
                 self.events[at].books.remove_pool(*pool);
-                self.restore(at, true, false, twice).await;
+                self.restore(at, true, twice).await;
             }
-            Deed::Restore { only_known, stale } => {
-                self.restore(at, *only_known, *stale, twice).await;
+            Deed::See => self.events[at].see(self.now),
+            Deed::Restore { only_known, late } => {
+                let seen = self.events[at].seen.clone().filter(|_| *late);
+                match seen {
+                    Some(seen) => self.restore_as_seen(at, seen, *only_known, twice).await,
+                    None => self.restore(at, *only_known, twice).await,
+                }
             }
             Deed::Lose => {
                 self.events[at].model = Model::default();
@@ -181,15 +186,47 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
         }
     }
 
+    pub async fn restore(&mut self, at: usize, only_known: bool, twice: bool) {
+        let event = &self.events[at];
+        let seen = (self.now, event.books.durable(event.id));
+        self.restore_as_seen(at, seen, only_known, twice).await;
+    }
+
     /// As the product does it: what Postgres said before, then what it says now.
-    pub async fn restore(&mut self, at: usize, only_known: bool, stale: bool, twice: bool) {
-        let (now, event) = (self.now, &self.events[at]);
-        let durable = event.books.durable(event.id, only_known, stale);
-        let real = async |stock: &Stock<C>| stock.restore(now, &durable).await;
-        let model = |model: &mut Model| model.restore(now, &durable);
-        self.both(at, twice, real, model).await;
-        let told = self.events[at].books.told();
-        self.settle(at, &[], &told, twice).await;
+    async fn restore_as_seen(
+        &mut self,
+        at: usize,
+        (then, before): (DateTime<Utc>, Durable),
+        only_known: bool,
+        twice: bool,
+    ) {
+        let before = Durable {
+            only_known,
+            ..before
+        };
+        // Others have looked since, so what has lapsed since is known.
+        let looked = self.stock.read(self.now, before.event_id).await;
+        looked.expect("Redis answers");
+        let restored = self.tell_all(at, then, &before, twice).await;
+        let event = &self.events[at];
+        let after = event.books.durable(event.id);
+        if restored.cold {
+            self.tell_all(at, then, &after, twice).await;
+        }
+        let (ended, told) = (before.ended_by(&after), after.told());
+        self.settle(at, &ended, &told, twice).await;
+    }
+
+    async fn tell_all(
+        &mut self,
+        at: usize,
+        then: DateTime<Utc>,
+        durable: &Durable,
+        twice: bool,
+    ) -> Restored {
+        let real = async |stock: &Stock<C>| stock.restore(then, durable).await;
+        let model = |model: &mut Model| model.restore(then, durable);
+        self.both(at, twice, real, model).await
     }
 
     /// Calls Redis and the model; twice if the answer got lost, which must not change anything more.
@@ -228,8 +265,8 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
             let kept = Kept {
                 buyer: hold.buyer.clone(),
                 ordered: hold.ordered,
-                since: hold.since.timestamp_millis(),
-                deadline: hold.deadline.timestamp_millis(),
+                since: hold.since,
+                deadline: hold.deadline,
             };
             (hold.id, kept)
         });

@@ -43,9 +43,11 @@ pub enum Deed {
     AddPool(usize),
     RemovePool(usize),
     Pass(i64),
+    /// Somebody reads the books, for a restoration that comes later.
+    See,
     Restore {
         only_known: bool,
-        stale: bool,
+        late: bool,
     },
     Lose,
     ForgetScripts,
@@ -113,7 +115,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => one().prop_map(Deed::AddPool),
         1 => one().prop_map(Deed::RemovePool),
         5 => (0..45_i64).prop_map(Deed::Pass),
-        4 => any::<(bool, bool)>().prop_map(|(only_known, stale)| Deed::Restore { only_known, stale }),
+        4 => any::<(bool, bool)>().prop_map(|(only_known, late)| Deed::Restore { only_known, late }),
+        2 => Just(Deed::See),
         1 => Just(Deed::Lose),
         1 => Just(Deed::ForgetScripts),
     ]
