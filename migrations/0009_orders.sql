@@ -7,6 +7,8 @@ create table orders (
     event_id uuid not null references events,
     user_id uuid references users,
     email text not null,
+    -- Opens the order to a guest. It stands in every mail about the order, so it is kept.
+    secret text not null,
     status text not null,
     -- Why it failed, was cancelled or needs an eye: a code.
     reason text,
@@ -23,7 +25,7 @@ create table orders (
     -- What Redis needs to hold the places again after a loss.
     hold jsonb not null,
     payment_deadline timestamptz not null,
-    -- Where the buyer pays, or what their browser confirms the payment with.
+    -- Where the buyer acts, or what their browser confirms the payment with.
     payment_url text,
     client_secret text,
     disputed boolean not null default false,
@@ -60,6 +62,8 @@ create table payment_attempts (
     method text not null,
     -- Whose card it is, in Stripe's words; forgotten when the attempt is over.
     token text,
+    -- Where the buyer comes back to from Stripe's page.
+    return_url text,
     -- Stripe's payment, or its checkout until there is a payment.
     payment_id text,
     checkout_id text,

@@ -14,10 +14,12 @@ mod internal;
 mod invitations;
 mod members;
 pub mod ops;
+mod orders;
 mod organizations;
 mod roles;
 mod users;
 mod venues;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +59,8 @@ type Api = (
     events::Events,
     availability::AvailabilityPaths,
     holds::Holds,
+    orders::Orders,
+    webhooks::Webhooks,
 );
 
 pub(crate) fn service() -> OpenApiService<Api, ()> {
@@ -73,6 +77,8 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
         events::Events,
         availability::AvailabilityPaths,
         holds::Holds,
+        orders::Orders,
+        webhooks::Webhooks,
     );
     OpenApiService::new(api, "Holdfast", env!("CARGO_PKG_VERSION"))
 }

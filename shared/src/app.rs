@@ -1,7 +1,7 @@
 //! What a running process has in its hands: configuration, clock, Postgres, Redis, Stripe.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::ExposeSecret as _;
@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Result;
 use crate::events::Watches;
+use crate::orders::{Settler, Waiting};
 use crate::stock::Stock;
 use crate::tx::Tx;
 
@@ -38,6 +39,8 @@ pub struct App {
     pub passwords: Arc<Passwords>,
     pub stripe: stripe_api::Client,
     pub(crate) rights: Arc<RightsInMemory>,
+    pub(crate) settler: Arc<OnceLock<Settler>>,
+    pub(crate) waiting: Waiting,
     pub caches: Arc<Caches>,
     db: PgPool,
 }
@@ -55,6 +58,8 @@ impl App {
             passwords: Arc::new(Passwords::new(&config.auth)?),
             stripe: stripe(&config.stripe)?,
             rights: Arc::default(),
+            settler: Arc::default(),
+            waiting: Waiting::default(),
             caches: Arc::new(Caches::new(clock.now())),
             db: pool(&config.database)?,
             config,

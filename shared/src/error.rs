@@ -28,6 +28,8 @@ pub enum Kind {
     WrongMediaType,
     /// The request is understood and cannot be carried out as it stands.
     Unprocessable,
+    /// Whoever should pay has not.
+    PaymentRequired,
     /// The caller must say which version it has seen.
     VersionRequired,
     TooMany,
@@ -85,6 +87,9 @@ codes! {
     EventNotFound "EVENT_NOT_FOUND" NotFound: "There is no such event, or it is not for the caller to see.";
     SessionNotFound "SESSION_NOT_FOUND" NotFound: "The event has no session of this code.";
     TicketTypeNotFound "TICKET_TYPE_NOT_FOUND" NotFound: "The event has no such ticket type.";
+    OrderNotFound "ORDER_NOT_FOUND" NotFound: "There is no such order, or it is not for the caller to see.";
+    TicketNotFound "TICKET_NOT_FOUND" NotFound: "There is no such ticket, or it is not for the caller to see.";
+    PaymentDeclined "PAYMENT_DECLINED" PaymentRequired: "The bank has declined the payment; `details.decline_code` says why, and the places are on sale again.";
     ConcurrentUpdate "CONCURRENT_UPDATE" Conflict: "Somebody else changed it meanwhile; `details.current_version` is the version now.";
     AlreadyRefreshed "ALREADY_REFRESHED" Conflict: "Another request has used this refresh token a moment ago; go on with what that one was answered.";
     EmailTaken "EMAIL_TAKEN" Conflict: "There is an account with this address already.";
@@ -111,6 +116,8 @@ codes! {
     HoldAlreadyUsed "HOLD_ALREADY_USED" Conflict: "There is an order on the hold; `details.order_id` may name it.";
     HoldAlreadyExtended "HOLD_ALREADY_EXTENDED" Conflict: "A hold can be extended once; `details.expires_at` is when it ends.";
     TooManyHolds "TOO_MANY_HOLDS" Conflict: "The caller holds as many places of the event as they may at a time.";
+    OrderNotModifiable "ORDER_NOT_MODIFIABLE" Conflict: "The order has gone another way; `details.status` says where it stands.";
+    CancellationClosed "CANCELLATION_CLOSED" Conflict: "The event has begun: tickets cannot be given back any more.";
     IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Conflict: "The first request with this key is still running.";
     InvitationExpired "INVITATION_EXPIRED" Gone: "The invitation was not accepted in time; ask for another.";
     HoldExpired "HOLD_EXPIRED" Gone: "The hold is over or never was; its places are on sale again.";
@@ -119,6 +126,7 @@ codes! {
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" WrongMediaType: "The body must be `application/json`.";
     IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" Unprocessable: "The key was used with another request.";
     QuantityLimit "QUANTITY_LIMIT" Unprocessable: "More or fewer tickets than one order or one buyer may have; `details` says how many that are.";
+    RefundExceedsPayment "REFUND_EXCEEDS_PAYMENT" Unprocessable: "More would go back than was paid and not given back before.";
     VersionRequired "VERSION_REQUIRED" VersionRequired: "Say which version you have seen, by `If-Match` or `version`.";
     RateLimited "RATE_LIMITED" TooMany: "Too many requests; `Retry-After` says when to go on.";
     Internal "INTERNAL" Internal: "The fault is ours; quote the `request_id`.";

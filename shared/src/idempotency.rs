@@ -70,12 +70,17 @@ pub async fn claim(tx: &mut Tx, key: &Key) -> Result<Option<Answer>> {
     if !free.fetch_one(&mut **tx).await? {
         return Err(IdempotencyError::InFlight.into());
     }
+    kept(tx, key).await
+}
+
+/// What a request was answered before, without taking its key.
+pub async fn kept(db: &mut PgConnection, key: &Key) -> Result<Option<Answer>> {
     let kept = sqlx::query!(
         "select fingerprint, status, headers, body from idempotency_keys where caller = $1 and key = $2",
-        caller,
+        key.caller,
         key.key,
     );
-    match kept.fetch_optional(&mut **tx).await? {
+    match kept.fetch_optional(db).await? {
         None => Ok(None),
         Some(kept) if kept.fingerprint == key.fingerprint => Ok(Some(Answer {
             status: kept.status,

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use rand::RngExt as _;
+use ulid::Ulid;
 use uuid::{Builder, Uuid};
 
 /// A new id for something that comes into being at `now`.
@@ -31,6 +32,12 @@ pub fn secret_token(prefix: &str) -> String {
 #[must_use]
 pub fn url_token() -> String {
     URL_SAFE_NO_PAD.encode(random_bytes())
+}
+
+/// What a ticket shows at the door: 128 unguessable bits, in letters that are hard to confuse.
+#[must_use]
+pub fn ticket_code() -> String {
+    Ulid::from(u128::from_be_bytes(rand::rng().random())).to_string()
 }
 
 macro_rules! ids {

@@ -16,8 +16,9 @@ use crate::activity::{self, Activity};
 use crate::app::{App, Redis};
 use crate::cache::{self, Caches, Changed};
 use crate::error::{Error, Result};
-use crate::ids::{OrganizationId, UserId};
+use crate::ids::{OrderId, OrganizationId, UserId};
 use crate::jobs::{self, Job, NewJob};
+use crate::orders;
 use crate::stock::{Places, Stock};
 use crate::telemetry;
 
@@ -34,6 +35,7 @@ pub struct Tx {
     notices: Vec<Notice>,
     stock: Stock,
     places: Vec<Places>,
+    orders: Vec<OrderId>,
     caches: Arc<Caches>,
     changed: Vec<Changed>,
 }
@@ -59,6 +61,7 @@ impl Tx {
             notices: Vec::new(),
             stock: app.stock.clone(),
             places: Vec::new(),
+            orders: Vec::new(),
             caches: Arc::clone(&app.caches),
             changed: Vec::new(),
         })
@@ -140,6 +143,11 @@ impl Tx {
         }
     }
 
+    /// Wakes whoever waits for news of an order, with the commit.
+    pub(crate) fn announce(&mut self, order_id: OrderId) {
+        self.orders.push(order_id);
+    }
+
     /// Makes it all true at once, tells Redis, then wakes the workers.
     ///
     /// When Redis cannot be told, the change is true all the same, and the caller hears UNAVAILABLE: whoever
@@ -162,6 +170,7 @@ impl Tx {
         cache::tell(&self.redis, self.changed).await;
         let told = tell(&self.redis, &self.notices).await;
         places.tell(&self.stock, self.now).await;
+        orders::announce(&self.redis, &self.orders).await;
         jobs::wake(&self.redis.connection(), self.redis.prefix(), &queues).await;
         told
     }

@@ -20,6 +20,7 @@ mod gauges;
 mod heart;
 pub mod ledger;
 mod mail;
+mod orders;
 pub mod queue;
 pub mod recurring;
 pub mod registry;

@@ -10,12 +10,13 @@ use shared::events::{self, Advance};
 use shared::idempotency::{self, Forget};
 use shared::mail::Outbox;
 use shared::organizations::invitations::{self, ForgetInvitations};
+use shared::orders::jobs::Chase;
 use shared::stock::{self, Reconcile};
 use shared::{App, Result, Tx};
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::{JobContext, JobResult, Registry};
-use crate::{CatchUp, Engine, Recurring, accounts, due, mail};
+use crate::{CatchUp, Engine, Recurring, accounts, due, mail, orders};
 
 /// What the handlers hold.
 #[derive(Clone)]
@@ -58,6 +59,13 @@ pub fn registry() -> Registry<Hands> {
         .on(forget_invitations)
         .on(advance_events)
         .on(reconcile_places)
+        .on(orders::purchase)
+        .on(orders::ask)
+        .on(orders::chase)
+        .on(orders::confirm)
+        .on(orders::pay_back)
+        .on(orders::heard)
+        .on(orders::refund_all)
 }
 
 fn recurring() -> Vec<Recurring> {
@@ -69,6 +77,7 @@ fn recurring() -> Vec<Recurring> {
             CatchUp::Latest,
             |_| Advance {},
         ),
+        Recurring::new("orders.chase", minutes(1), CatchUp::Latest, |_| Chase {}),
         Recurring::new("stock.reconcile", minutes(1), CatchUp::Latest, |_| {
             Reconcile {}
         }),

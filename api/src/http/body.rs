@@ -90,6 +90,31 @@ impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for Body<T> {
     }
 }
 
+/// A body byte for byte as it came, because its signature is of that.
+pub struct Raw(pub Vec<u8>);
+
+impl<'a> ApiExtractor<'a> for Raw {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Body<Value> as ApiExtractor>::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        <Body<Value> as ApiExtractor>::request_meta()
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        Ok(Self(whole(request, body).await.map_err(Failure)?))
+    }
+}
+
 async fn read<T: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Result<Body<T>> {
     if !request
         .content_type()

@@ -52,6 +52,36 @@ impl<P: Permission> Allowed<P> {
         self.once(body, async |_| work().await).await
     }
 
+    /// The same for work that first takes something elsewhere, while no transaction is open. `untake` gives it back when
+    /// the work does not come about.
+    pub async fn once_having<T, R: IntoResponse>(
+        &self,
+        body: &impl Digested,
+        take: impl AsyncFnOnce() -> Result<T>,
+        work: impl AsyncFnOnce(&mut Tx, &T) -> Result<R>,
+        untake: impl AsyncFnOnce(&T, Option<&Error>),
+    ) -> Reply<Once<R>> {
+        let key = self.key(body)?;
+        if let Some(key) = &key
+            && let Some(answer) = idempotency::kept(&mut *self.read().await?, key).await?
+        {
+            return Ok(replay(answer).into());
+        }
+        let taken = match take().await {
+            Ok(taken) => taken,
+            Err(refusal) => return Err(self.keep_refusal(key, refusal).await?),
+        };
+        let done = self.once(body, async |tx| work(tx, &taken).await).await;
+        match &done {
+            Ok(once) if once.response.headers().contains_key(REPLAYED) => {
+                untake(&taken, None).await;
+            }
+            Ok(_) => {}
+            Err(failure) => untake(&taken, Some(&failure.0)).await,
+        }
+        done
+    }
+
     async fn once_but<R: IntoResponse>(
         &self,
         body: &impl Digested,
@@ -123,6 +153,26 @@ impl<P: Permission> Allowed<P> {
             key,
             fingerprint: request.finalize().to_vec(),
         }))
+    }
+}
+
+impl<R> Once<R> {
+    /// Where the thing is that was made, without what is before its name.
+    pub fn made(&self) -> Option<&str> {
+        let place = self.response.headers().get("location")?;
+        place.to_str().ok()?.rsplit('/').next()
+    }
+
+    /// Another answer to the same request.
+    pub fn instead(self, answer: R) -> Self
+    where
+        R: IntoResponse,
+    {
+        let mut response = answer.into_response();
+        if let Some(replayed) = self.response.headers().get(REPLAYED) {
+            response.headers_mut().insert(REPLAYED, replayed.clone());
+        }
+        response.into()
     }
 }
 

@@ -190,6 +190,14 @@ settings! {
         per_address: u32 = "50",
     }
 
+    /// Ordering.
+    orders: Orders {
+        /// How long a buyer has to pay. Stripe's own page stays open for half an hour at the least.
+        payment_within: Span = "30m",
+        /// How long an order waits for a bank transfer, or for cash.
+        manual_payment_within: Span = "7d",
+    }
+
     /// Signing in.
     auth: Auth {
         /// Keys that sign access tokens, `name:secret` separated by commas, each secret of at least 32 characters. The first signs, all verify: put a new one in front, and take the old one away when its tokens have expired. Must be given in production.

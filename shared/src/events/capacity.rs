@@ -74,7 +74,7 @@ impl PoolOf {
             return store::delete_pool(tx, self.id).await;
         };
         let Some(before) = store::lock_pool(tx, self.id).await? else {
-            return store::insert_pool(tx, self.id, self.event_id, self.kind, capacity).await;
+            return self.limit(tx, capacity).await;
         };
         if before.sold > capacity {
             let taken = before.sold.into();
@@ -91,6 +91,18 @@ impl PoolOf {
             tx.tell_places(claim.done());
         }
         Ok(())
+    }
+}
+
+impl PoolOf {
+    /// Something that had no limit gets one, against which everything counts that is sold or ordered already.
+    async fn limit(&self, tx: &mut Tx, capacity: i32) -> Result<()> {
+        let (sold, ordered) = store::taken_before(tx, self.id, self.event_id).await?;
+        if sold + ordered > capacity {
+            let taken = (sold + ordered).into();
+            return Err(EventError::CapacityBelowSold { taken }.into());
+        }
+        store::insert_pool(tx, self.id, self.event_id, self.kind, capacity, sold).await
     }
 }
 

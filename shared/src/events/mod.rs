@@ -50,6 +50,7 @@ use crate::cache::Changed;
 use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{EventId, OrganizationId, SessionId, TicketTypeId, VenueId};
 use crate::jobs::{Job, Queue};
+use crate::orders::jobs::RefundAll;
 use crate::organizations;
 use crate::patch::Patch;
 use crate::stock::{Claim, Places};
@@ -75,7 +76,7 @@ pub enum EventError {
     NotModifiable,
     #[error("The event cannot go on sale yet: it lacks {}.", .missing.join(" and "))]
     NotReady { missing: Vec<&'static str> },
-    #[error("{sold} places of the event are sold. Cancel it instead.")]
+    #[error("Places of the event are sold or were ordered. Cancel it instead.")]
     HasRegistrations { sold: i64 },
     #[error("An event cannot be moved from this status to that one.")]
     StatusNotReachable { from: Status },
@@ -188,6 +189,12 @@ pub async fn of_ticket_type(db: &mut PgConnection, id: TicketTypeId) -> Result<E
     Ok(event_id.ok_or(EventError::TicketTypeNotFound)?)
 }
 
+/// Whose event it is.
+pub async fn organization_of(db: &mut PgConnection, id: EventId) -> Result<OrganizationId> {
+    let organization_id = store::organization_of(db, id).await?;
+    Ok(organization_id.ok_or(EventError::NotFound)?)
+}
+
 /// An event as everybody may see it, if everybody may: what is hidden is left out.
 pub async fn public_details(app: &App, id: EventId) -> Result<Option<EventDetails>> {
     cache::public(app, id).await
@@ -263,6 +270,9 @@ pub async fn set_status(
     event.version += 1;
     event.updated_at = tx.now().into();
     store::update(tx, &event).await?;
+    if event.status == Status::Cancelled {
+        tx.enqueue(&RefundAll { event_id: id });
+    }
     let data = json!({ "status": [from, event.status], "reason": event.status_reason });
     record(tx, &event, "event.status_changed", data);
     details(tx, event).await
@@ -639,7 +649,7 @@ async fn must_be_ready(tx: &mut Tx, id: EventId) -> Result<()> {
 async fn insert_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<SessionId> {
     let session_id = SessionId::fresh(tx.now());
     store::insert_session(tx, id, session_id, &new).await?;
-    store::insert_pool(tx, session_id.into(), id, "session", new.capacity).await?;
+    store::insert_pool(tx, session_id.into(), id, "session", new.capacity, 0).await?;
     tx.tell_places(Places::Rearranged(id));
     Ok(session_id)
 }

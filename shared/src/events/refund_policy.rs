@@ -57,6 +57,21 @@ impl RefundPolicy {
         0
     }
 
+    /// The last moment at which everything comes back, if there is one.
+    #[must_use]
+    pub fn full_until(&self, begins: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let hours = self.full_until_hours?;
+        Some(begins - TimeDelta::hours(hours.into()))
+    }
+
+    /// The last moment at which anything comes back.
+    #[must_use]
+    pub fn anything_until(&self, begins: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let partly = begins - TimeDelta::hours(self.partial_until_hours.into());
+        let partly = Some(partly).filter(|_| self.partial_percent > 0);
+        self.full_until(begins).max(partly)
+    }
+
     /// How much of a price and its fees comes back at a moment, in minor units, each rounded down.
     #[must_use]
     pub fn refund(&self, begins: DateTime<Utc>, at: DateTime<Utc>, price: i64, fees: i64) -> i64 {

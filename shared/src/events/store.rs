@@ -15,6 +15,9 @@ use crate::error::{OnConstraint as _, Result};
 use crate::ids::{OrganizationId, SessionId, TicketTypeId, UserId};
 use crate::stock::Told;
 
+/// What refuses to let go of a ticket type that was ordered.
+const ORDERED: &str = "order_items_ticket_type_id_fkey";
+
 pub(super) async fn lock(db: &mut PgConnection, id: EventId) -> Result<()> {
     sqlx::query!("select from events where id = $1 for update", id as _)
         .execute(db)
@@ -99,7 +102,8 @@ pub(super) async fn delete(db: &mut PgConnection, id: EventId) -> Result<()> {
     // Types first: they hold on to their sessions.
     sqlx::query!("delete from ticket_types where event_id = $1", id as _)
         .execute(&mut *db)
-        .await?;
+        .await
+        .on_constraint(ORDERED, || EventError::HasRegistrations { sold: 0 })?;
     sqlx::query!("delete from events where id = $1", id as _)
         .execute(db)
         .await?;
@@ -262,7 +266,8 @@ pub(super) async fn update_ticket_type(db: &mut PgConnection, kind: &TicketType)
 pub(super) async fn delete_ticket_type(db: &mut PgConnection, id: TicketTypeId) -> Result<()> {
     sqlx::query!("delete from ticket_types where id = $1", id as _)
         .execute(db)
-        .await?;
+        .await
+        .on_constraint(ORDERED, || EventError::TicketTypeHasSales)?;
     Ok(())
 }
 
@@ -295,19 +300,51 @@ pub(super) async fn ticket_types(
     Ok(types.fetch_all(db).await?)
 }
 
+pub(super) async fn organization_of(
+    db: &mut PgConnection,
+    id: EventId,
+) -> Result<Option<OrganizationId>> {
+    let organization_id = sqlx::query_scalar!(
+        r#"select organization_id as "id: OrganizationId" from events where id = $1"#,
+        id as _,
+    );
+    Ok(organization_id.fetch_optional(db).await?)
+}
+
+/// How many tickets were sold of something that had no pool, and how many of it are in orders that wait.
+pub(super) async fn taken_before(
+    db: &mut PgConnection,
+    id: Uuid,
+    event_id: EventId,
+) -> Result<(i32, i32)> {
+    let taken = sqlx::query!(
+        r#"select (select count(*) from tickets t
+                   where t.event_id = $2 and t.status = 'valid' and $1 in (t.ticket_type_id, t.event_id))::int as "sold!",
+                  (select coalesce(sum(i.quantity), 0) from orders o join order_items i on i.order_id = o.id
+                   where o.event_id = $2 and o.status in ('pending', 'requires_action')
+                         and $1 in (i.ticket_type_id, o.event_id))::int as "ordered!""#,
+        id,
+        event_id as _,
+    );
+    let taken = taken.fetch_one(db).await?;
+    Ok((taken.sold, taken.ordered))
+}
+
 pub(super) async fn insert_pool(
     db: &mut PgConnection,
     id: Uuid,
     event_id: EventId,
     kind: &str,
     capacity: i32,
+    sold: i32,
 ) -> Result<()> {
     sqlx::query!(
-        "insert into pools (id, event_id, kind, capacity) values ($1, $2, $3, $4)",
+        "insert into pools (id, event_id, kind, capacity, sold) values ($1, $2, $3, $4, $5)",
         id,
         event_id as _,
         kind,
         capacity,
+        sold,
     )
     .execute(db)
     .await?;

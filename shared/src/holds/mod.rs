@@ -230,6 +230,12 @@ async fn find(app: &App, buyer: &Buyer, token: &HoldToken) -> Result<Found> {
     Ok(found.ok_or(HoldError::Expired)?)
 }
 
+/// What a hold that a buyer has was offered for. It may have an order already.
+pub(crate) async fn sale_of(app: &App, buyer: &Buyer, token: &HoldToken) -> Result<Sale> {
+    let found = find(app, buyer, token).await?;
+    Ok(serde_json::from_str(&found.sale)?)
+}
+
 /// Gives the places back before their time.
 pub async fn release(app: &App, buyer: &Buyer, token: &str) -> Result<()> {
     let token = HoldToken::decode(token).ok_or(HoldError::Expired)?;

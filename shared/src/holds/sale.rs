@@ -91,6 +91,16 @@ impl Sale {
     }
 
     #[must_use]
+    pub fn wanted(&self) -> Vec<Wanted> {
+        let items = self.items.iter();
+        let wanted = items.map(|item| Wanted {
+            ticket_type_id: item.ticket_type_id,
+            quantity: item.quantity,
+        });
+        wanted.collect()
+    }
+
+    #[must_use]
     pub fn total(&self) -> i64 {
         let prices = self
             .items

@@ -27,7 +27,7 @@ macro_rules! templates {
     };
 }
 
-templates! { "address-change", "invitation", "password-reset", "test", "verify-email", "welcome" }
+templates! { "address-change", "invitation", "order-paid", "password-reset", "test", "verify-email", "welcome" }
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::{Level, Levels, Told};
+use super::{Level, Levels, Proof, Told};
 use crate::error::Result;
 use crate::ids::{EventId, OrderId, TicketTypeId};
+use crate::orders;
 
 /// An event's places as Postgres has them.
 #[derive(Debug, Clone, Serialize)]
@@ -35,7 +36,7 @@ pub struct Waiting {
     pub buyer: String,
     pub deadline: i64,
     pub items: Vec<(TicketTypeId, i32)>,
-    pub proof: String,
+    pub proof: Proof,
     pub sale: String,
 }
 
@@ -43,6 +44,7 @@ impl Durable {
     /// Which orders wait is to be read before the pools: what is sold in between is then held as well for a moment, and
     /// never free.
     pub async fn read(db: &mut PgConnection, event_id: EventId) -> Result<Self> {
+        let waiting = orders::waiting_of(&mut *db, event_id).await?;
         let pools = sqlx::query!(
             r#"select p.id, p.capacity, p.sold, p.version,
                       array(select d.ticket_type_id from ticket_type_pools d where d.pool_id = p.id)
@@ -66,7 +68,7 @@ impl Durable {
         Ok(Self {
             event_id,
             pools: pools.collect(),
-            waiting: Vec::new(),
+            waiting,
             only_known: false,
         })
     }

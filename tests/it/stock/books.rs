@@ -67,13 +67,12 @@ impl Books {
         if !self.orders.insert(hold.id) {
             return;
         }
-        let proof = serde_json::to_value(&hold.proof).expect("a proof");
         self.waiting.push(Waiting {
             id: hold.id,
             buyer: hold.buyer.clone(),
             deadline: hold.deadline.timestamp_millis(),
             items: hold.items.clone(),
-            proof: proof.as_str().expect("text").to_owned(),
+            proof: hold.proof.clone(),
             sale: hold.sale.clone(),
         });
     }

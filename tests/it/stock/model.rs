@@ -247,7 +247,7 @@ impl Model {
                 since: now,
                 parts: BTreeMap::new(),
                 items: order.items.clone(),
-                proof: serde_json::from_value(order.proof.clone().into()).expect("a proof"),
+                proof: order.proof.clone(),
                 sale: order.sale.clone(),
             });
         }

@@ -1,0 +1,620 @@
+//! Routes of orders.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::payload::{EventStream, Json};
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use shared::access::{Right, Scope};
+use shared::error::{Invalid, Result};
+use shared::events;
+use shared::ids::{EventId, OrderId, TicketId, TicketTypeId, UserId};
+use shared::orders::refunds::Refund;
+use shared::orders::{
+    self, Attendee, Back, Filter, Given, NewOrder, NewPayment, Order, OrderError, OrderInList,
+    OrderStatus, PaymentMethod, Reader,
+};
+use shared::page::{Page, Paging};
+use shared::stock::HoldToken;
+use shared::holds::{HoldError, Wanted};
+use shared::{App, Error};
+
+use crate::events::find_kept;
+use crate::http::allowed::{Allowed, Permission, Public, SignedIn, permissions};
+use crate::http::answer::{Created, Found, Made, Once, Reply, Versioned};
+use crate::http::body::{Body, Digested};
+use crate::http::tags::Tag;
+
+permissions! {
+    ReadOrders: "orders" "read";
+    TakePayments: "orders" "write";
+    GiveRefunds: "refunds" "create";
+}
+
+const READ: Right = Right {
+    resource: "orders",
+    action: "read",
+};
+const REFUND: Right = Right {
+    resource: "refunds",
+    action: "create",
+};
+const CONTACT: Right = Right {
+    resource: "contact_data",
+    action: "read",
+};
+
+/// How long an answer is waited for at most, and by default.
+const LONGEST_WAIT: u64 = 30;
+const USUAL_WAIT: u64 = 10;
+
+/// How often a stream without news says that it lives.
+const STILL_HERE: Duration = Duration::from_secs(5);
+
+impl Versioned for Order {
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+/// An order that was placed.
+#[derive(ApiResponse)]
+enum Placed {
+    /// It is paid; these are its tickets.
+    #[oai(status = 201)]
+    Paid(
+        Json<Order>,
+        /// Where it is from now on.
+        #[oai(header = "Location")]
+        String,
+    ),
+    /// It stands, and is not paid yet. Ask again at `Location`.
+    #[oai(status = 202)]
+    Waiting(
+        Json<Order>,
+        /// Where it is from now on.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+impl Placed {
+    fn of(order: Order) -> Self {
+        let place = format!("{}/orders/{}", crate::PREFIX, order.id);
+        match order.status.waits() {
+            true => Self::Waiting(Json(order), place),
+            false => Self::Paid(Json(order), place),
+        }
+    }
+}
+
+/// Tickets of one type, held, ordered and paid in one call.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct PurchaseTickets {
+    ticket_type_id: TicketTypeId,
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    quantity: i32,
+    /// One for each ticket, or one for all.
+    #[oai(validator(max_items = 1000))]
+    #[oai(default)]
+    attendees: Vec<Attendee>,
+    /// Where the tickets go; that of the account unless said otherwise.
+    #[oai(validator(max_length = 254))]
+    email: Option<String>,
+    /// Not needed for what is free.
+    payment_method: Option<PaymentMethod>,
+    /// For `card`: the PaymentMethod of Stripe, `pm_…`.
+    #[oai(validator(max_length = 255))]
+    payment_token: Option<String>,
+}
+
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct CancelOrder {
+    /// For the feed, and for whoever asks later.
+    #[oai(validator(max_length = 500))]
+    reason: Option<String>,
+}
+
+/// Money to give back: for some tickets, some amount, or everything.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct NewRefund {
+    /// Tickets to take back: what they cost goes back, and their places are on sale again.
+    #[oai(validator(max_items = 1000))]
+    items: Option<Vec<TicketId>>,
+    /// In the minor unit of the currency. The tickets stay good, unless nothing of what was paid is left.
+    #[oai(validator(minimum(value = "1")))]
+    amount: Option<i64>,
+    #[oai(validator(min_length = 1, max_length = 500))]
+    reason: String,
+}
+
+/// Money that came by hand.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct NewManualPayment {
+    /// What is on the bank statement or the receipt.
+    #[oai(validator(max_length = 200))]
+    reference: Option<String>,
+}
+
+pub struct Orders;
+
+#[OpenApi(tag = "Tag::Sales")]
+impl Orders {
+    /// Place an order
+    ///
+    /// On a hold, or on `items` of an event, which are held and ordered in one call. It is paid and given its tickets a
+    /// moment later: ask again at `Location`, or send `Prefer: wait=10` to hear the outcome at once. A hold makes one
+    /// order. Whoever has no account names an `email`, and is told the `secret` that opens the order.
+    ///
+    /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND, INSUFFICIENT_CAPACITY, EVENT_NOT_ON_SALE, SALES_NOT_OPEN,
+    /// SALES_ENDED, QUANTITY_LIMIT, TOO_MANY_HOLDS, HOLD_EXPIRED, HOLD_ALREADY_USED, PAYMENT_DECLINED
+    #[oai(path = "/orders", method = "post", operation_id = "place_order")]
+    async fn place(
+        &self,
+        public: Public,
+        /// `wait=10` waits so many seconds for the outcome, at most 30.
+        #[oai(name = "Prefer")]
+        prefer: Header<Option<String>>,
+        new: Body<NewOrder>,
+    ) -> Reply<Once<Placed>> {
+        let event_id = event_of(&new.content)?;
+        let answer = place(&public, event_id, &new, new.content.clone()).await?;
+        match waiting(prefer.0.as_deref()) {
+            Some(at_most) => outcome(&public, answer, at_most).await,
+            None => Ok(answer),
+        }
+    }
+
+    /// Buy tickets in one call
+    ///
+    /// Holds, orders and pays, and waits for the outcome, 10 seconds unless `Prefer: wait` says otherwise.
+    ///
+    /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND, INSUFFICIENT_CAPACITY, EVENT_NOT_ON_SALE, SALES_NOT_OPEN,
+    /// SALES_ENDED, QUANTITY_LIMIT, TOO_MANY_HOLDS, PAYMENT_DECLINED
+    #[oai(
+        path = "/events/:event_id/tickets/purchase",
+        method = "post",
+        operation_id = "purchase_tickets"
+    )]
+    async fn purchase(
+        &self,
+        public: Public,
+        event_id: Path<EventId>,
+        /// `wait=10` waits so many seconds for the outcome, at most 30.
+        #[oai(name = "Prefer")]
+        prefer: Header<Option<String>>,
+        new: Body<PurchaseTickets>,
+    ) -> Reply<Once<Placed>> {
+        let order = order_of(event_id.0, &new.content);
+        let answer = place(&public, event_id.0, &new, order).await?;
+        let at_most = waiting(prefer.0.as_deref()).unwrap_or(Duration::from_secs(USUAL_WAIT));
+        outcome(&public, answer, at_most).await
+    }
+
+    /// Read an order
+    ///
+    /// For its buyer by account or by secret, and for who may read the orders of the organization. With `wait` the
+    /// answer comes when the order is no longer `pending`, or no longer of the version in `If-None-Match`, or when so
+    /// many seconds are over.
+    ///
+    /// Errors: ORDER_NOT_FOUND
+    #[oai(
+        path = "/orders/:order_id",
+        method = "get",
+        operation_id = "read_order"
+    )]
+    async fn read(
+        &self,
+        public: Public,
+        order_id: Path<OrderId>,
+        /// What opens the order to a guest; may stand in the header `Order-Secret` instead.
+        secret: Query<Option<String>>,
+        #[oai(name = "Order-Secret")] order_secret: Header<Option<String>>,
+        /// In seconds.
+        #[oai(validator(maximum(value = "30")))]
+        wait: Query<Option<u64>>,
+        #[oai(name = "If-None-Match")] seen: Header<Option<String>>,
+    ) -> Reply<Found<Order>> {
+        let secret = secret.0.or(order_secret.0);
+        let reader = reader(&public, secret.as_deref());
+        let at_most = Duration::from_secs(wait.0.unwrap_or(0));
+        let seen: Option<i64> = seen.0.and_then(|tag| tag.trim_matches('"').parse().ok());
+        let news = |order: &Order| match seen {
+            Some(version) => order.version != version,
+            None => order.status != OrderStatus::Pending,
+        };
+        let order = orders::wait(public.app(), &reader, order_id.0, at_most, news).await?;
+        Ok(Found::new(order))
+    }
+
+    /// Follow an order
+    ///
+    /// Server-sent events: the order as it is, then again with every change, until it waits for nothing any more.
+    ///
+    /// Errors: ORDER_NOT_FOUND
+    #[oai(
+        path = "/orders/:order_id/stream",
+        method = "get",
+        operation_id = "follow_order"
+    )]
+    async fn follow(
+        &self,
+        public: Public,
+        order_id: Path<OrderId>,
+        /// What opens the order to a guest; may stand in the header `Order-Secret` instead.
+        secret: Query<Option<String>>,
+        #[oai(name = "Order-Secret")] order_secret: Header<Option<String>>,
+    ) -> Reply<EventStream<BoxStream<'static, Order>>> {
+        let secret = secret.0.or(order_secret.0);
+        let following = Following {
+            app: public.app().clone(),
+            user_id: public.user_id(),
+            scope: public.reach(READ),
+            secret,
+            order_id: order_id.0,
+            seen: None,
+            over: false,
+        };
+        // Whoever may not see it hears so at once.
+        orders::read(&following.app, &following.reader(), order_id.0).await?;
+        let news = stream::unfold(following, Following::next);
+        let news = news.take_until(public.until_the_end()).boxed();
+        Ok(EventStream::new(news).keep_alive(STILL_HERE))
+    }
+
+    /// Cancel an order
+    ///
+    /// One that waits is called off. Of a paid one all tickets are given back: by its buyer, what the policy that was
+    /// frozen with the order says comes back; by the organizer, everything. The places are on sale again at once.
+    ///
+    /// Errors: ORDER_NOT_FOUND, ORDER_NOT_MODIFIABLE, CANCELLATION_CLOSED
+    #[oai(
+        path = "/orders/:order_id/cancel",
+        method = "put",
+        operation_id = "cancel_order"
+    )]
+    async fn cancel(
+        &self,
+        public: Public,
+        order_id: Path<OrderId>,
+        /// What opens the order to a guest; may stand in the header `Order-Secret` instead.
+        secret: Query<Option<String>>,
+        #[oai(name = "Order-Secret")] order_secret: Header<Option<String>>,
+        cancel: Body<CancelOrder>,
+    ) -> Reply<Found<Order>> {
+        let (app, id) = (public.app(), order_id.0);
+        let secret = secret.0.or(order_secret.0);
+        let reader = Reader {
+            scope: public.reach(REFUND),
+            ..reader(&public, secret.as_deref())
+        };
+        let order = orders::read(app, &reader, id).await?;
+        let by_organizer = reader.scope.require(order.organization_id).is_ok();
+        let (back, by) = match by_organizer {
+            true => (Back::Whole, "organizer"),
+            false => (Back::ByPolicy, "buyer"),
+        };
+        let reason = cancel.content.reason.as_deref().unwrap_or(by);
+        orders::pay::call_off(app, id, reason).await?;
+        let order = orders::read(app, &reader, id).await?;
+        if order.status == OrderStatus::Cancelled {
+            return Ok(Found::new(order));
+        }
+        public
+            .change(async |tx| orders::give_up(tx, id, &Given::All, back, reason).await)
+            .await?;
+        Ok(Found::new(orders::read(app, &reader, id).await?))
+    }
+
+    /// List the refunds of an order
+    ///
+    /// Errors: ORDER_NOT_FOUND
+    #[oai(
+        path = "/orders/:order_id/refunds",
+        method = "get",
+        operation_id = "list_refunds"
+    )]
+    async fn refunds(
+        &self,
+        public: Public,
+        order_id: Path<OrderId>,
+        /// What opens the order to a guest; may stand in the header `Order-Secret` instead.
+        secret: Query<Option<String>>,
+        #[oai(name = "Order-Secret")] order_secret: Header<Option<String>>,
+    ) -> Reply<Json<Vec<Refund>>> {
+        let secret = secret.0.or(order_secret.0);
+        let reader = reader(&public, secret.as_deref());
+        orders::read(public.app(), &reader, order_id.0).await?;
+        let mut db = public.read().await?;
+        Ok(Json(orders::refunds::list(&mut db, order_id.0).await?))
+    }
+
+    /// Give money back
+    ///
+    /// For the tickets in `items`, or the `amount`, or everything if neither is named. It is on its way when this is
+    /// answered: the list of refunds tells how far.
+    ///
+    /// Errors: ORDER_NOT_FOUND, TICKET_NOT_FOUND, ORDER_NOT_MODIFIABLE, REFUND_EXCEEDS_PAYMENT
+    #[oai(
+        path = "/orders/:order_id/refunds",
+        method = "post",
+        operation_id = "refund_order"
+    )]
+    async fn refund(
+        &self,
+        caller: Allowed<GiveRefunds>,
+        order_id: Path<OrderId>,
+        new: Body<NewRefund>,
+    ) -> Reply<Once<Made<Refund>>> {
+        let (given, back) = meant(&new.content)?;
+        orders::read(caller.app(), &organizer(&caller), order_id.0).await?;
+        caller
+            .once(&new, async |tx| {
+                let reason = &new.content.reason;
+                let refund = orders::give_up(tx, order_id.0, &given, back, reason).await?;
+                let refund = refund.ok_or(OrderError::NothingToRefund)?;
+                Ok(Made::at(&format!("/orders/{}/refunds", order_id.0), refund))
+            })
+            .await
+    }
+
+    /// Mark an order as paid by hand
+    ///
+    /// Of one that is paid by bank transfer or at the door. Marking it twice counts the money once. One that has expired
+    /// is paid after all if its places can still be had.
+    ///
+    /// Errors: ORDER_NOT_FOUND, ORDER_NOT_MODIFIABLE
+    #[oai(
+        path = "/orders/:order_id/payments",
+        method = "post",
+        operation_id = "mark_order_paid"
+    )]
+    async fn pay(
+        &self,
+        caller: Allowed<TakePayments>,
+        order_id: Path<OrderId>,
+        new: Body<NewManualPayment>,
+    ) -> Reply<Once<Created<Order>>> {
+        let (app, id, reader) = (caller.app(), order_id.0, organizer(&caller));
+        orders::read(app, &reader, id).await?;
+        caller
+            .once_elsewhere(&new, async || {
+                orders::mark_paid(app, id, new.content.reference.clone()).await?;
+                let order = orders::read(app, &reader, id).await?;
+                Ok(Created::at(&format!("/orders/{id}"), order))
+            })
+            .await
+    }
+
+    /// List the orders of an event
+    ///
+    /// The newest first. Mail addresses are shown to who may see contact data.
+    ///
+    /// Errors: EVENT_NOT_FOUND
+    #[oai(
+        path = "/events/:event_id/orders",
+        method = "get",
+        operation_id = "list_event_orders"
+    )]
+    async fn of_event(
+        &self,
+        caller: Allowed<ReadOrders>,
+        event_id: Path<EventId>,
+        status: Query<Option<OrderStatus>>,
+        /// Part of a mail address.
+        email: Query<Option<String>>,
+        page: Query<Option<u32>>,
+        limit: Query<Option<u32>>,
+    ) -> Reply<Json<Page<OrderInList>>> {
+        let paging = Paging::new(page.0, limit.0)?;
+        let mut db = caller.read().await?;
+        let organization_id = events::organization_of(&mut db, event_id.0).await?;
+        caller.scope().require(organization_id)?;
+        let contact = caller.reach(CONTACT).require(organization_id).is_ok();
+        let filter = Filter {
+            event_id: Some(event_id.0),
+            status: status.0,
+            email: email.0.filter(|_| contact),
+            user_id: None,
+        };
+        let mut orders = orders::list(&mut db, &filter, paging).await?;
+        if !contact {
+            orders.items.iter_mut().for_each(|order| order.email = None);
+        }
+        Ok(Json(orders))
+    }
+
+    /// List the orders of an account
+    ///
+    /// One's own, by `me` or the id; of anybody for platform administrators. The newest first.
+    #[oai(
+        path = "/users/:user_id/orders",
+        method = "get",
+        operation_id = "list_user_orders"
+    )]
+    async fn of_user(
+        &self,
+        caller: SignedIn,
+        user_id: Path<String>,
+        status: Query<Option<OrderStatus>>,
+        page: Query<Option<u32>>,
+        limit: Query<Option<u32>>,
+    ) -> Reply<Json<Page<OrderInList>>> {
+        let filter = Filter {
+            user_id: Some(account(&caller, &user_id.0)?),
+            status: status.0,
+            ..Filter::default()
+        };
+        let mut db = caller.read().await?;
+        let paging = Paging::new(page.0, limit.0)?;
+        Ok(Json(orders::list(&mut db, &filter, paging).await?))
+    }
+}
+
+/// Whose account a path means.
+pub(crate) fn account(caller: &SignedIn, name: &str) -> Result<UserId> {
+    let me = caller.person()?.user_id;
+    if name == "me" {
+        return Ok(me);
+    }
+    let id = name.parse().map(UserId);
+    let id = id.map_err(|_| Invalid::field("user_id", "must be `me` or a valid uuid"))?;
+    if id != me {
+        caller.must_be_admin()?;
+    }
+    Ok(id)
+}
+
+pub(crate) fn reader<'a>(public: &Public, secret: Option<&'a str>) -> Reader<'a> {
+    Reader {
+        user_id: public.user_id(),
+        secret,
+        scope: public.reach(READ),
+        placed: None,
+    }
+}
+
+fn organizer<P: Permission>(caller: &Allowed<P>) -> Reader<'static> {
+    Reader {
+        user_id: None,
+        secret: None,
+        scope: caller.scope().clone(),
+        placed: None,
+    }
+}
+
+fn event_of(new: &NewOrder) -> Result<EventId> {
+    match (&new.hold_token, new.event_id) {
+        (Some(_), _) if !new.items.is_empty() => {
+            Err(Invalid::field("items", "are those of the hold if `hold_token` is given").into())
+        }
+        (Some(token), _) => {
+            let token = HoldToken::decode(token).ok_or(HoldError::Expired)?;
+            Ok(token.event_id)
+        }
+        (None, Some(event_id)) => Ok(event_id),
+        (None, None) => {
+            Err(Invalid::field("hold_token", "or `event_id` and `items` must be given").into())
+        }
+    }
+}
+
+fn order_of(event_id: EventId, new: &PurchaseTickets) -> NewOrder {
+    NewOrder {
+        hold_token: None,
+        event_id: Some(event_id),
+        items: vec![Wanted {
+            ticket_type_id: new.ticket_type_id,
+            quantity: new.quantity,
+        }],
+        attendees: new.attendees.clone(),
+        email: new.email.clone(),
+        payment: new.payment_method.map(|method| NewPayment {
+            method,
+            token: new.payment_token.clone(),
+            return_url: None,
+        }),
+    }
+}
+
+async fn place(
+    public: &Public,
+    event_id: EventId,
+    body: &impl Digested,
+    new: NewOrder,
+) -> Reply<Once<Placed>> {
+    let (app, buyer) = (public.app(), public.buyer());
+    public
+        .once_having(
+            body,
+            async || {
+                let event = find_kept(public, &event_id.to_string()).await?;
+                orders::prepare(app, &event, &buyer, new).await
+            },
+            async |tx, order| Ok(Placed::of(orders::place(tx, order).await?)),
+            async |order, because| order.withdraw(app, because).await,
+        )
+        .await
+}
+
+/// How long a caller prefers to wait for the end, if they do.
+fn waiting(prefer: Option<&str>) -> Option<Duration> {
+    let wishes = prefer?.split(',').map(str::trim);
+    let wish = wishes.filter_map(|wish| wish.strip_prefix("wait")).next()?;
+    let seconds = wish.trim_start_matches([' ', '=']).parse().unwrap_or(USUAL_WAIT);
+    Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
+}
+
+/// The answer when it is known what becomes of the order, or as it is when the time is over.
+async fn outcome(public: &Public, answer: Once<Placed>, at_most: Duration) -> Reply<Once<Placed>> {
+    let Some(id) = answer.made().and_then(|id| id.parse().ok()).map(OrderId) else {
+        return Ok(answer);
+    };
+    let placer = Reader {
+        placed: Some(id),
+        ..reader(public, None)
+    };
+    let settled = |order: &Order| order.status != OrderStatus::Pending;
+    let order = orders::wait(public.app(), &placer, id, at_most, settled).await?;
+    match (order.status, &order.reason) {
+        (OrderStatus::Failed, Some(code)) if order.paid == 0 => Err(Error::from(OrderError::Declined {
+            order_id: id,
+            decline_code: code.clone(),
+        })
+        .into()),
+        _ => Ok(answer.instead(Placed::of(order))),
+    }
+}
+
+fn meant(new: &NewRefund) -> Result<(Given, Back)> {
+    match (&new.items, new.amount) {
+        (Some(_), Some(_)) => Err(Invalid::field("amount", "cannot be named beside `items`").into()),
+        (Some(items), None) => Ok((Given::These(items.clone()), Back::Whole)),
+        (None, Some(amount)) => Ok((Given::None, Back::Amount(amount))),
+        (None, None) => Ok((Given::All, Back::Everything)),
+    }
+}
+
+/// Somebody who follows an order.
+struct Following {
+    app: App,
+    user_id: Option<UserId>,
+    scope: Scope,
+    secret: Option<String>,
+    order_id: OrderId,
+    seen: Option<i64>,
+    over: bool,
+}
+
+impl Following {
+    /// Nobody waits longer without hearing of the order anew.
+    const PATIENCE: Duration = Duration::from_mins(5);
+
+    fn reader(&self) -> Reader<'_> {
+        Reader {
+            user_id: self.user_id,
+            secret: self.secret.as_deref(),
+            scope: self.scope.clone(),
+            placed: None,
+        }
+    }
+
+    async fn next(mut self) -> Option<(Order, Self)> {
+        if self.over {
+            return None;
+        }
+        let seen = self.seen;
+        let news = move |order: &Order| Some(order.version) != seen;
+        let (reader, id) = (self.reader(), self.order_id);
+        let order = orders::wait(&self.app, &reader, id, Self::PATIENCE, news).await.ok()?;
+        self.seen = Some(order.version);
+        self.over = !order.status.waits();
+        Some((order, self))
+    }
+}

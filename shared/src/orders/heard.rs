@@ -1,0 +1,142 @@
+//! What Stripe tells by itself: written down with its job, then asked after.
+//!
+//! Events come twice, late and in any order, so what they say counts for nothing but a hint where to look: the job asks
+//! Stripe how things are now, and settles with that.
+
+use serde_json::{Value, json};
+use stripe_api::webhook::Event;
+
+use super::jobs;
+use super::pay;
+use super::refunds;
+use super::store;
+use crate::access::{Actor, Scope};
+use crate::activity::Activity;
+use crate::app::App;
+use crate::error::Result;
+use crate::ids::{OrderId, OrganizationId};
+use crate::tx::Tx;
+
+/// What is kept of an event.
+struct Kept {
+    kind: String,
+    object_id: Option<String>,
+    order_id: Option<OrderId>,
+    payment_id: Option<String>,
+}
+
+/// Writes an event down, once, with the job that sees to it.
+pub async fn hear(tx: &mut Tx, event: &Event) -> Result<()> {
+    let order_id = event.object["metadata"]["order_id"].as_str();
+    let order_id = order_id.and_then(|id| id.parse().ok()).map(OrderId);
+    let payment_id = event.object["payment_intent"].as_str();
+    let now = tx.now();
+    let new = sqlx::query!(
+        "insert into stripe_events (id, kind, object_id, order_id, payment_id, received_at)
+         values ($1, $2, $3, $4, $5, $6) on conflict (id) do nothing",
+        event.id,
+        event.kind,
+        event.object_id,
+        order_id as _,
+        payment_id,
+        now,
+    );
+    let new = new.execute(&mut **tx).await?.rows_affected() > 0;
+    if new && matters(&event.kind) {
+        tx.enqueue(&jobs::Heard {
+            event_id: event.id.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn matters(kind: &str) -> bool {
+    ["payment_intent.", "checkout.session.", "refund.", "charge."]
+        .iter()
+        .any(|start| kind.starts_with(start))
+}
+
+/// Sees to an event.
+pub async fn heard(app: &App, event_id: &str) -> Result<()> {
+    let heard = sqlx::query_as!(
+        Kept,
+        r#"select kind, object_id, order_id as "order_id: OrderId", payment_id from stripe_events where id = $1"#,
+        event_id,
+    );
+    let Some(heard) = heard.fetch_optional(&mut *app.read().await?).await? else {
+        return Ok(());
+    };
+    let (kind, object) = (heard.kind.as_str(), heard.object_id.as_deref().unwrap_or_default());
+    if kind.starts_with("payment_intent.") {
+        payment(app, &heard, object).await
+    } else if kind.starts_with("checkout.session.") {
+        checkout(app, &heard, object).await
+    } else if kind.starts_with("refund.") {
+        refund(app, object).await
+    } else if kind.starts_with("charge.dispute.") {
+        dispute(app, &heard).await
+    } else {
+        Ok(())
+    }
+}
+
+async fn payment(app: &App, heard: &Kept, payment_id: &str) -> Result<()> {
+    let Some(order_id) = heard.order_id else {
+        return Ok(());
+    };
+    let Some(due) = store::due(&mut *app.read().await?, order_id).await? else {
+        return Ok(());
+    };
+    let payment = app.stripe.payment(payment_id).await?;
+    if let Some(outcome) = pay::outcome_of(&payment, due.method) {
+        pay::end(app, order_id, outcome).await?;
+    }
+    Ok(())
+}
+
+async fn checkout(app: &App, heard: &Kept, checkout_id: &str) -> Result<()> {
+    let Some(order_id) = heard.order_id else {
+        return Ok(());
+    };
+    let checkout = app.stripe.checkout(checkout_id).await?;
+    if let Some(outcome) = pay::checkout_outcome(&checkout) {
+        pay::end(app, order_id, outcome).await?;
+    }
+    Ok(())
+}
+
+async fn refund(app: &App, reference: &str) -> Result<()> {
+    let id = refunds::by_reference(&mut *app.read().await?, reference).await?;
+    let Some(id) = id else { return Ok(()) };
+    let Some(outcome) = refunds::ask(app, id).await? else {
+        return Ok(());
+    };
+    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+    refunds::settle(&mut tx, id, &outcome).await?;
+    tx.commit().await
+}
+
+/// A dispute marks its order until it is closed.
+async fn dispute(app: &App, heard: &Kept) -> Result<()> {
+    let disputed = heard.kind == "charge.dispute.created";
+    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+    let orders = sqlx::query!(
+        r#"update orders o set disputed = $2, version = version + 1
+           from payment_attempts a
+           where a.payment_id = $1 and o.id = a.order_id and o.disputed <> $2
+           returning o.id as "id: OrderId", o.organization_id as "organization_id: OrganizationId""#,
+        heard.payment_id,
+        disputed,
+    );
+    for order in orders.fetch_all(&mut *tx).await? {
+        let data: Value = json!({ "disputed": disputed });
+        tx.record(Activity {
+            organization_id: Some(order.organization_id),
+            kind: "order.disputed",
+            subject: order.id.into(),
+            data,
+        });
+        tx.announce(order.id);
+    }
+    tx.commit().await
+}

@@ -1,0 +1,90 @@
+//! Work on orders that is done later.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{OrderId, RefundId};
+use crate::jobs::{Job, Queue};
+
+/// Brings an order to its payment, and to its tickets.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Purchase {
+    pub order_id: OrderId,
+}
+
+impl Job for Purchase {
+    const KIND: &'static str = "orders.purchase";
+    const QUEUE: Queue = Queue::Purchase;
+}
+
+/// Asks what became of a payment that nobody told of.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ask {
+    pub order_id: OrderId,
+}
+
+impl Job for Ask {
+    const KIND: &'static str = "orders.ask";
+    const QUEUE: Queue = Queue::Purchase;
+}
+
+/// Finds the orders to ask after, and refunds that were left lying.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Chase {}
+
+impl Job for Chase {
+    const KIND: &'static str = "orders.chase";
+    const QUEUE: Queue = Queue::Background;
+}
+
+/// Mails the tickets of orders that were paid together.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Confirm {
+    pub orders: Vec<OrderId>,
+}
+
+impl Job for Confirm {
+    const KIND: &'static str = "orders.confirm";
+    const QUEUE: Queue = Queue::Background;
+}
+
+/// Gives money back.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PayBack {
+    pub refund_id: RefundId,
+}
+
+impl Job for PayBack {
+    const KIND: &'static str = "orders.pay_back";
+    const QUEUE: Queue = Queue::Purchase;
+}
+
+/// Sees to what Stripe told.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Heard {
+    pub event_id: String,
+}
+
+impl Job for Heard {
+    const KIND: &'static str = "stripe.heard";
+    const QUEUE: Queue = Queue::Purchase;
+}
+
+/// Refunds everybody who bought for an event that is cancelled, some at a time.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RefundAll {
+    pub event_id: crate::ids::EventId,
+}
+
+impl Job for RefundAll {
+    const KIND: &'static str = "orders.refund_all";
+    const QUEUE: Queue = Queue::Background;
+}
+
+/// Compares a day of the ledger with what Stripe has counted.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Audit {}
+
+impl Job for Audit {
+    const KIND: &'static str = "orders.audit";
+    const QUEUE: Queue = Queue::Background;
+}

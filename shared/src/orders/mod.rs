@@ -1,0 +1,489 @@
+//! Orders: from held places to paid tickets.
+//!
+//! | part | what |
+//! |---|---|
+//! | this file | placing an order, reading it |
+//! | `status` | where an order stands, and what an outcome of its payment makes of it: pure |
+//! | `pay` | the conversation with Stripe, without a transaction |
+//! | `settle` | the one place where orders end, however one hears of their payment |
+//! | `settler` | those that end at the same moment end together |
+//! | `cancel` | calling off, and giving tickets back |
+//! | `refunds` | money on its way back |
+//! | `heard` | what Stripe tells by itself |
+//! | `waiting` | those who wait for an order's end |
+//!
+//! An order has the id of its hold, so one hold makes one order. Placing it touches no hot row: its places are held in
+//! Redis, do not lapse any more, and are taken from the pools when it is paid.
+
+mod cancel;
+mod confirm;
+mod heard;
+pub mod jobs;
+mod list;
+mod order;
+pub mod pay;
+pub mod refunds;
+mod settle;
+mod settler;
+mod status;
+mod store;
+mod tickets;
+mod waiting;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub use cancel::{Back, Cancellation, Given, cancellation, give_up, give_up_if_sold, mark_paid, open_of};
+pub use confirm::confirm;
+pub use heard::{hear, heard};
+pub use list::{Filter, OrderInList, list};
+pub use order::{Attendee, NewOrder, NewPayment, Order, PaymentMethod};
+pub use settle::{Settled, Settlement, settle};
+pub(crate) use settler::Settler;
+pub use status::{OrderStatus, Outcome, Provider, Received};
+pub use tickets::{Ticket, TicketStatus, order_of};
+pub(crate) use waiting::{Waiting, announce};
+pub use waiting::wait;
+
+use crate::access::Scope;
+use crate::activity::Activity;
+use crate::app::App;
+use crate::error::{Code, Error, Fault, Invalid, Result};
+use crate::events::{EventDetails, RefundPolicy};
+use crate::holds::{self, Buyer, HoldError, Sale};
+use crate::ids::{self, AttemptId, EventId, OrderId, OrganizationId, TicketTypeId, UserId};
+use crate::stock::{self, HoldToken, NewHold, Placed, Proof};
+use crate::tx::Tx;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    #[error("There is no such order, or it is not yours.")]
+    NotFound,
+    #[error("There is no such ticket, or it is not yours.")]
+    TicketNotFound,
+    #[error("There is an order on the hold already.")]
+    HoldUsed { order_id: OrderId },
+    #[error("One buyer may have {most} of them, and has {already} already.")]
+    BuyerLimit {
+        ticket_type_id: TicketTypeId,
+        most: i32,
+        already: i64,
+    },
+    #[error("The payment was declined.")]
+    Declined {
+        order_id: OrderId,
+        decline_code: String,
+    },
+    #[error("More would go back than was paid.")]
+    RefundExceedsPayment,
+    #[error("Nothing that was paid for it is left to give back.")]
+    NothingToRefund,
+    #[error("The order is {}: this cannot be done any more.", .status.name())]
+    NotPossible { status: OrderStatus },
+    #[error("The time in which it could be given back is over.")]
+    TooLate,
+}
+
+impl Fault for OrderError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound => Code::OrderNotFound,
+            Self::TicketNotFound => Code::TicketNotFound,
+            Self::HoldUsed { .. } => Code::HoldAlreadyUsed,
+            Self::BuyerLimit { .. } => Code::QuantityLimit,
+            Self::Declined { .. } => Code::PaymentDeclined,
+            Self::RefundExceedsPayment | Self::NothingToRefund => Code::RefundExceedsPayment,
+            Self::NotPossible { .. } => Code::OrderNotModifiable,
+            Self::TooLate => Code::CancellationClosed,
+        }
+    }
+
+    fn details(&self) -> Value {
+        match self {
+            Self::HoldUsed { order_id } => json!({ "order_id": order_id }),
+            Self::BuyerLimit {
+                ticket_type_id,
+                most,
+                already,
+            } => json!({ "ticket_type_id": ticket_type_id, "max": most, "already": already }),
+            Self::Declined {
+                order_id,
+                decline_code,
+            } => json!({ "decline_code": decline_code, "order_id": order_id }),
+            Self::NotPossible { status } => json!({ "status": status }),
+            _ => json!({}),
+        }
+    }
+}
+
+/// What Redis needs to hold an order's places again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptHold {
+    pub buyer: String,
+    pub parts: Vec<(Uuid, i32)>,
+    pub items: Vec<(TicketTypeId, i32)>,
+    pub proof: Proof,
+}
+
+/// What the orders of an event that wait for their payment hold.
+pub(crate) async fn waiting_of(
+    db: &mut PgConnection,
+    event_id: EventId,
+) -> Result<Vec<stock::Waiting>> {
+    let orders = store::waiting_of(db, event_id).await?.into_iter();
+    let waiting = orders.map(|(id, deadline, kept)| stock::Waiting {
+        id,
+        buyer: kept.buyer,
+        deadline: deadline.timestamp_millis(),
+        items: kept.items,
+        proof: kept.proof,
+        sale: String::new(),
+    });
+    Ok(waiting.collect())
+}
+
+impl KeptHold {
+    fn of(hold: &NewHold) -> Self {
+        Self {
+            buyer: hold.buyer.clone(),
+            parts: hold.parts.clone(),
+            items: hold.items.clone(),
+            proof: hold.proof.clone(),
+        }
+    }
+
+    fn hold(self, id: OrderId, event_id: EventId, now: DateTime<Utc>) -> NewHold {
+        NewHold {
+            event_id,
+            id,
+            buyer: self.buyer,
+            deadline: now,
+            ordered: true,
+            parts: self.parts,
+            items: self.items,
+            proof: self.proof,
+            sale: String::new(),
+            most_holds: u32::MAX,
+        }
+    }
+}
+
+/// An order whose places are held for it, about to be written.
+#[derive(Debug, Clone)]
+pub struct PlacedOrder {
+    id: OrderId,
+    organization_id: OrganizationId,
+    event_id: EventId,
+    user_id: Option<UserId>,
+    email: String,
+    secret: String,
+    method: PaymentMethod,
+    token: Option<String>,
+    return_url: Option<String>,
+    sale: Sale,
+    limits: Vec<(TicketTypeId, i32)>,
+    attendees: Vec<Attendee>,
+    refund_policy: RefundPolicy,
+    hold: KeptHold,
+    payment_deadline: DateTime<Utc>,
+    /// The hold was made or taken for this order just now, and goes back if the order does not come about.
+    taken: bool,
+}
+
+/// Checks what is to be ordered, and takes the hold for it or holds what is wanted. After that it is written by
+/// [`place`], or given up by [`PlacedOrder::withdraw`].
+pub async fn prepare(
+    app: &App,
+    event: &EventDetails,
+    buyer: &Buyer,
+    new: NewOrder,
+) -> Result<PlacedOrder> {
+    let email = email_of(app, buyer, &new).await?;
+    let taking = Taking::of(app, event, buyer, &new).await?;
+    let (method, token) = payment(&new, taking.sale.total())?;
+    attendees_fit(&new.attendees, taking.sale.tickets())?;
+    let (hold, taken) = taking.take(app).await?;
+    let within = match method {
+        PaymentMethod::Manual => &app.config.orders.manual_payment_within,
+        _ => &app.config.orders.payment_within,
+    };
+    let limits = taking.sale.items.iter().filter_map(|item| {
+        let kind = event.kind(item.ticket_type_id)?;
+        Some((item.ticket_type_id, kind.max_per_buyer?))
+    });
+    Ok(PlacedOrder {
+        id: hold.id,
+        organization_id: event.event.organization_id,
+        event_id: event.event.id,
+        user_id: buyer.user_id,
+        email,
+        secret: ids::url_token(),
+        method,
+        token,
+        return_url: new.payment.and_then(|payment| payment.return_url),
+        limits: limits.collect(),
+        attendees: new.attendees,
+        refund_policy: event.event.refund_policy.clone(),
+        hold: KeptHold::of(&hold),
+        payment_deadline: app.clock.now() + within.delta(),
+        taken,
+        sale: taking.sale,
+    })
+}
+
+/// What is about to be taken for an order.
+struct Taking {
+    token: HoldToken,
+    sale: Sale,
+    hold: NewHold,
+    /// It stands on a hold that the buyer has.
+    held: bool,
+    event: EventDetails,
+}
+
+impl Taking {
+    async fn of(app: &App, event: &EventDetails, buyer: &Buyer, new: &NewOrder) -> Result<Self> {
+        let now = app.clock.now();
+        let (token, sale, held) = match &new.hold_token {
+            Some(token) => {
+                let token = HoldToken::decode(token).ok_or(HoldError::Expired)?;
+                let sale = holds::sale_of(app, buyer, &token).await?;
+                // What was allowed when it was held must be allowed still; the price is that of the hold.
+                holds::offer(app, event, buyer, &sale.wanted()).await?;
+                (token, sale, true)
+            }
+            None => {
+                let sale = holds::offer(app, event, buyer, &new.items).await?;
+                (HoldToken::fresh(event.event.id, now), sale, false)
+            }
+        };
+        let hold = holds::new_hold(event, &token, buyer, &sale)?;
+        Ok(Self {
+            token,
+            sale,
+            hold,
+            held,
+            event: event.clone(),
+        })
+    }
+
+    /// The hold, and whether it was taken just now.
+    async fn take(&self, app: &App) -> Result<(NewHold, bool)> {
+        let now = app.clock.now();
+        if self.held {
+            let attached = app
+                .stock
+                .attach(now, self.token.event_id, self.token.id, &self.token.proof())
+                .await?;
+            return match attached {
+                Some(fresh) => Ok((self.hold.clone(), fresh)),
+                None => Err(HoldError::Expired.into()),
+            };
+        }
+        match stock::place(app, &self.hold).await? {
+            Placed::Placed { .. } => Ok((self.hold.clone(), true)),
+            Placed::Short { short } => Err(self.sale.refusal(&self.event, &short).into()),
+            Placed::TooMany | Placed::Cold => Err(HoldError::TooMany.into()),
+        }
+    }
+}
+
+async fn email_of(app: &App, buyer: &Buyer, new: &NewOrder) -> Result<String> {
+    let known = match (&new.email, buyer.user_id) {
+        (Some(email), _) => Some(email.trim().to_owned()),
+        (None, Some(user_id)) => {
+            let profile = crate::accounts::profile(&mut *app.read().await?, user_id).await?;
+            Some(profile.user.email)
+        }
+        (None, None) => None,
+    };
+    let parsed = known.filter(|email| email.parse::<lettre::Address>().is_ok());
+    parsed.ok_or_else(|| Invalid::field("email", "must be a mail address").into())
+}
+
+/// How it is paid: not at all if nothing is to be paid.
+fn payment(new: &NewOrder, total: i64) -> Result<(PaymentMethod, Option<String>)> {
+    if total == 0 {
+        return Ok((PaymentMethod::Free, None));
+    }
+    let Some(payment) = &new.payment else {
+        return Err(Invalid::field("payment", "is needed: something is to be paid").into());
+    };
+    match (payment.method, &payment.token) {
+        (PaymentMethod::Free, _) => {
+            Err(Invalid::field("payment.method", "cannot be `free`: something is to be paid").into())
+        }
+        (PaymentMethod::Card, None) => {
+            Err(Invalid::field("payment.token", "is needed for a card").into())
+        }
+        (PaymentMethod::Card, Some(token)) => Ok((PaymentMethod::Card, Some(token.clone()))),
+        (_, Some(_)) => Err(Invalid::field("payment.token", "is for `card` only").into()),
+        (method, None) => Ok((method, None)),
+    }
+}
+
+fn attendees_fit(attendees: &[Attendee], tickets: i32) -> Result<()> {
+    let number = i32::try_from(attendees.len()).unwrap_or(i32::MAX);
+    if number > 1 && number != tickets {
+        let message = format!("must be one for each of the {tickets} tickets, one for all, or none");
+        return Err(Invalid::field("attendees", message).into());
+    }
+    let mut invalid = Invalid::default();
+    for (at, attendee) in attendees.iter().enumerate() {
+        let email = attendee.email.as_deref();
+        if email.is_some_and(|email| email.parse::<lettre::Address>().is_err()) {
+            invalid.push(format!("attendees[{at}].email"), "must be a mail address");
+        }
+    }
+    invalid.check()
+}
+
+/// Writes the order and the job that brings it to its end.
+pub async fn place(tx: &mut Tx, order: &PlacedOrder) -> Result<Order> {
+    if !order.limits.is_empty() {
+        within_buyer_limits(tx, order).await?;
+    }
+    let now = tx.now();
+    let attempt = match order.method {
+        PaymentMethod::Free | PaymentMethod::Manual => None,
+        _ => Some(AttemptId::fresh(now)),
+    };
+    store::insert(tx, order, attempt, now).await?;
+    tx.record(Activity {
+        organization_id: Some(order.organization_id),
+        kind: "order.placed",
+        subject: order.id.into(),
+        data: json!({ "event_id": order.event_id, "total": order.sale.total(), "method": order.method }),
+    });
+    if order.method != PaymentMethod::Manual {
+        tx.enqueue(&jobs::Purchase { order_id: order.id });
+    }
+    Ok(order.placed(now))
+}
+
+async fn within_buyer_limits(tx: &mut Tx, order: &PlacedOrder) -> Result<()> {
+    store::lock_buyer(tx, order.event_id, &order.email).await?;
+    let bought = store::bought_by(tx, order.event_id, order.user_id, &order.email).await?;
+    for &(ticket_type_id, most) in &order.limits {
+        let already = bought.iter().find(|(id, _)| *id == ticket_type_id);
+        let already = already.map_or(0, |(_, number)| *number);
+        let items = order.sale.items.iter();
+        let wanted: i32 = items
+            .filter(|item| item.ticket_type_id == ticket_type_id)
+            .map(|item| item.quantity)
+            .sum();
+        if already + i64::from(wanted) > i64::from(most) {
+            return Err(OrderError::BuyerLimit {
+                ticket_type_id,
+                most,
+                already,
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+impl PlacedOrder {
+    #[must_use]
+    pub fn id(&self) -> OrderId {
+        self.id
+    }
+
+    /// As it is right after it was placed.
+    fn placed(&self, now: DateTime<Utc>) -> Order {
+        Order {
+            id: self.id,
+            organization_id: self.organization_id,
+            event_id: self.event_id,
+            user_id: self.user_id,
+            email: self.email.clone(),
+            secret: self.user_id.is_none().then(|| self.secret.clone()),
+            status: OrderStatus::Pending,
+            reason: None,
+            method: self.method,
+            currency: self.sale.currency.clone(),
+            items: self.sale.items.clone(),
+            total: self.sale.total(),
+            paid: 0,
+            refunded: 0,
+            payment_deadline: self.payment_deadline.into(),
+            payment_url: None,
+            client_secret: None,
+            disputed: false,
+            placed_at: now.into(),
+            version: 1,
+            tickets: Vec::new(),
+        }
+    }
+
+    /// Gives the hold back to its buyer, or its places back to everybody: the order did not come about. If that is not
+    /// certain, or Redis cannot be told, it is found out within a minute.
+    pub async fn withdraw(&self, app: &App, because: Option<&Error>) {
+        let uncertain = |error: &Error| {
+            let code = error.code();
+            matches!(code, Code::HoldAlreadyUsed | Code::Unavailable | Code::Internal)
+        };
+        if !self.taken || because.is_some_and(uncertain) {
+            return;
+        }
+        let (now, proof) = (app.clock.now(), &self.hold.proof);
+        let told = app.stock.detach(now, self.event_id, self.id, proof).await;
+        if let Err(error) = told {
+            tracing::warn!(order_id = %self.id, %error, "a hold goes back within a minute");
+        }
+    }
+}
+
+/// Who asks for an order.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    pub user_id: Option<UserId>,
+    /// What opens it to a guest.
+    pub secret: Option<&'a str>,
+    /// Where the caller may read all orders.
+    pub scope: Scope,
+    /// Placed it in this very request.
+    pub placed: Option<OrderId>,
+}
+
+/// An order, if it is the reader's, or of an organization whose orders they may read.
+pub async fn read(app: &App, reader: &Reader<'_>, id: OrderId) -> Result<Order> {
+    let found = store::read(&mut *app.read().await?, id).await?;
+    let seen = found.filter(|(order, secret)| reader.may_see(order, secret));
+    let (mut order, secret) = seen.ok_or(OrderError::NotFound)?;
+    if order.user_id.is_none() && reader.is_guest() {
+        order.secret = Some(secret);
+    }
+    Ok(order)
+}
+
+impl Reader<'_> {
+    fn may_see(&self, order: &Order, secret: &str) -> bool {
+        let theirs = self.user_id.is_some() && self.user_id == order.user_id;
+        let opened = self.secret.is_some_and(|told| same(told, secret));
+        let placed = self.placed == Some(order.id);
+        theirs || opened || placed || self.scope.require(order.organization_id).is_ok()
+    }
+
+    /// Came by the secret of an order, or is about to be told it.
+    fn is_guest(&self) -> bool {
+        self.secret.is_some() || self.placed.is_some()
+    }
+}
+
+/// In a time that does not tell how much of it is right.
+fn same(told: &str, secret: &str) -> bool {
+    let digest = |text: &str| Sha256::digest(text);
+    digest(told) == digest(secret)
+}
+
+/// The orders that wait and have not been asked after since `before`, marked as asked after now.
+pub async fn to_ask(tx: &mut Tx, before: DateTime<Utc>, limit: i64) -> Result<Vec<OrderId>> {
+    let now = tx.now();
+    store::to_ask(tx, now, before, limit).await
+}

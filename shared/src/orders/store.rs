@@ -1,0 +1,548 @@
+//! The statements of orders, their payments and tickets.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::order::{Attendee, Order, PaymentMethod};
+use super::status::OrderStatus;
+use super::{KeptHold, OrderError, PlacedOrder, tickets};
+use crate::clock::Time;
+use crate::error::{Error, Result};
+use crate::holds::{HoldError, SaleItem};
+use crate::ids::{
+    AttemptId, EventId, OrderId, OrganizationId, TicketId, TicketTypeId, UserId,
+};
+use crate::stock::Told;
+
+/// The order, its items and its first attempt to be paid, in one statement.
+pub(super) async fn insert(
+    db: &mut PgConnection,
+    order: &PlacedOrder,
+    attempt: Option<AttemptId>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let items = &order.sale.items;
+    let types: Vec<Uuid> = items.iter().map(|item| item.ticket_type_id.0).collect();
+    let names: Vec<String> = items.iter().map(|item| item.name.clone()).collect();
+    let quantities: Vec<i32> = items.iter().map(|item| item.quantity).collect();
+    let prices: Vec<i64> = items.iter().map(|item| item.price).collect();
+    sqlx::query!(
+        "with placed as (
+             insert into orders (id, organization_id, event_id, user_id, email, status, method, currency, total,
+                                 refund_policy, attendees, hold, payment_deadline, secret, placed_at, asked_at)
+             values ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
+         ), items as (
+             insert into order_items (order_id, position, ticket_type_id, name, quantity, price)
+             select $1, position, ticket_type_id, name, quantity, price
+             from unnest($15::uuid[], $16::text[], $17::int[], $18::bigint[]) with ordinality
+                  as item (ticket_type_id, name, quantity, price, position)
+         )
+         insert into payment_attempts (id, order_id, method, token, return_url, status, created_at)
+         select $19, $1, $6, $20, $21, 'open', $14 where $19::uuid is not null",
+        order.id as _,
+        order.organization_id as _,
+        order.event_id as _,
+        order.user_id as _,
+        order.email,
+        order.method as _,
+        order.sale.currency,
+        order.sale.total(),
+        Json(&order.refund_policy) as _,
+        Json(&order.attendees) as _,
+        Json(&order.hold) as _,
+        order.payment_deadline,
+        order.secret,
+        now,
+        &types,
+        &names,
+        &quantities,
+        &prices,
+        attempt as _,
+        order.token,
+        order.return_url,
+    )
+    .execute(db)
+    .await
+    .map_err(|error| match constraint(&error) {
+        Some("orders_pkey") => OrderError::HoldUsed { order_id: order.id }.into(),
+        // Taken off sale in this very moment.
+        Some("order_items_ticket_type_id_fkey") => HoldError::NoSuchType.into(),
+        _ => Error::from(error),
+    })?;
+    Ok(())
+}
+
+fn constraint(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error()?.constraint()
+}
+
+/// How many tickets of each type this buyer has or is about to have.
+pub(super) async fn bought_by(
+    db: &mut PgConnection,
+    event_id: EventId,
+    user_id: Option<UserId>,
+    email: &str,
+) -> Result<Vec<(TicketTypeId, i64)>> {
+    let bought = sqlx::query!(
+        r#"select i.ticket_type_id as "ticket_type_id: TicketTypeId", sum(i.quantity) as "number!"
+           from orders o join order_items i on i.order_id = o.id
+           where o.event_id = $1 and (o.user_id = $2 or lower(o.email) = lower($3))
+                 and o.status in ('pending', 'requires_action', 'paid', 'partially_refunded')
+           group by i.ticket_type_id"#,
+        event_id as _,
+        user_id as _,
+        email,
+    );
+    let bought = bought.fetch_all(db).await?.into_iter();
+    Ok(bought.map(|row| (row.ticket_type_id, row.number)).collect())
+}
+
+/// Two orders of one buyer for one event are placed one after the other.
+pub(super) async fn lock_buyer(db: &mut PgConnection, event_id: EventId, email: &str) -> Result<()> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('buyer ' || $1::text || lower($2), 0))",
+        event_id.to_string(),
+        email,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// An order, and what opens it to a guest.
+pub(super) async fn read(db: &mut PgConnection, id: OrderId) -> Result<Option<(Order, String)>> {
+    let order = sqlx::query!(
+        r#"select o.organization_id as "organization_id: OrganizationId", o.event_id as "event_id: EventId",
+                  o.user_id as "user_id: UserId", o.email, o.secret, o.status as "status: OrderStatus", o.reason,
+                  o.method as "method: PaymentMethod", o.currency, o.total, o.paid, o.refunded,
+                  o.payment_deadline as "payment_deadline: Time", o.payment_url, o.client_secret, o.disputed,
+                  o.placed_at as "placed_at: Time", o.version,
+                  (select coalesce(jsonb_agg(jsonb_build_object('ticket_type_id', i.ticket_type_id, 'name', i.name,
+                                                                'quantity', i.quantity, 'price', i.price)
+                                             order by i.position), '[]')
+                   from order_items i where i.order_id = o.id) as "items!: Json<Vec<SaleItem>>"
+           from orders o where o.id = $1"#,
+        id as _,
+    );
+    let Some(row) = order.fetch_optional(&mut *db).await? else {
+        return Ok(None);
+    };
+    let asks = row.status == OrderStatus::RequiresAction;
+    let order = Order {
+        id,
+        organization_id: row.organization_id,
+        event_id: row.event_id,
+        user_id: row.user_id,
+        email: row.email,
+        secret: None,
+        status: row.status,
+        reason: row.reason,
+        method: row.method,
+        currency: row.currency,
+        items: row.items.0,
+        total: row.total,
+        paid: row.paid,
+        refunded: row.refunded,
+        payment_deadline: row.payment_deadline,
+        payment_url: row.payment_url.filter(|_| asks),
+        client_secret: row.client_secret.filter(|_| asks),
+        disputed: row.disputed,
+        placed_at: row.placed_at,
+        version: row.version,
+        tickets: tickets::of_order(db, id).await?,
+    };
+    Ok(Some((order, row.secret)))
+}
+
+/// An order as it is until the end of the transaction.
+#[derive(Debug, Clone)]
+pub(super) struct Locked {
+    pub id: OrderId,
+    pub organization_id: OrganizationId,
+    pub event_id: EventId,
+    pub user_id: Option<UserId>,
+    pub status: OrderStatus,
+    pub total: i64,
+    pub paid: i64,
+    pub currency: String,
+    pub attendees: Json<Vec<Attendee>>,
+}
+
+/// In the order of their ids, like everybody locks them.
+pub(super) async fn lock(db: &mut PgConnection, ids: &[OrderId]) -> Result<Vec<Locked>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let orders = sqlx::query_as!(
+        Locked,
+        r#"select id as "id: OrderId", organization_id as "organization_id: OrganizationId",
+                  event_id as "event_id: EventId", user_id as "user_id: UserId", status as "status: OrderStatus", total,
+                  paid, currency, attendees as "attendees: Json<Vec<Attendee>>"
+           from orders where id = any($1) order by id for update"#,
+        &ids,
+    );
+    Ok(orders.fetch_all(db).await?)
+}
+
+/// Which of these payments were counted before.
+pub(super) async fn counted(db: &mut PgConnection, references: &[String]) -> Result<Vec<String>> {
+    let known = sqlx::query_scalar!(
+        "select reference from ledger where kind = 'payment' and reference = any($1)",
+        references,
+    );
+    Ok(known.fetch_all(db).await?)
+}
+
+/// A line of an order, and what its tickets draw on.
+pub(super) struct Line {
+    pub order_id: OrderId,
+    pub ticket_type_id: TicketTypeId,
+    pub quantity: i32,
+    pub price: i64,
+    pub pools: Vec<Uuid>,
+}
+
+pub(super) async fn lines(db: &mut PgConnection, ids: &[OrderId]) -> Result<Vec<Line>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let lines = sqlx::query_as!(
+        Line,
+        r#"with drawn as (
+               select p.ticket_type_id, array_agg(p.pool_id) as pools from ticket_type_pools p
+               where p.ticket_type_id in (select i.ticket_type_id from order_items i where i.order_id = any($1))
+               group by p.ticket_type_id
+           )
+           select i.order_id as "order_id: OrderId", i.ticket_type_id as "ticket_type_id: TicketTypeId", i.quantity,
+                  i.price, d.pools as "pools!"
+           from order_items i join drawn d on d.ticket_type_id = i.ticket_type_id
+           where i.order_id = any($1) order by i.order_id, i.position"#,
+        &ids,
+    );
+    Ok(lines.fetch_all(db).await?)
+}
+
+/// In the order of their ids, like everybody locks them.
+pub(super) async fn lock_pools(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Told>> {
+    let pools = sqlx::query_as!(
+        Told,
+        "select id, capacity, sold, version from pools where id = any($1) order by id for update",
+        ids,
+    );
+    Ok(pools.fetch_all(db).await?)
+}
+
+/// Sells places of pools that are locked, or takes them back. The constraint has the last word.
+pub(super) async fn move_places(
+    db: &mut PgConnection,
+    pools: &[Uuid],
+    places: &[i32],
+) -> Result<Vec<Told>> {
+    let told = sqlx::query_as!(
+        Told,
+        r#"update pools p set sold = sold + moved.places, version = version + 1
+           from unnest($1::uuid[], $2::int[]) as moved (id, places)
+           where p.id = moved.id
+           returning p.id, p.capacity, p.sold, p.version"#,
+        pools,
+        places,
+    );
+    Ok(told.fetch_all(db).await?)
+}
+
+/// A ticket to be given out.
+pub(super) struct NewTicket {
+    pub id: TicketId,
+    pub order_id: OrderId,
+    pub event_id: EventId,
+    pub organization_id: OrganizationId,
+    pub ticket_type_id: TicketTypeId,
+    pub user_id: Option<UserId>,
+    pub code: String,
+    pub price: i64,
+    pub attendee: Attendee,
+}
+
+pub(super) async fn insert_tickets(
+    db: &mut PgConnection,
+    tickets: &[NewTicket],
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let uuids = |of: fn(&NewTicket) -> Uuid| -> Vec<Uuid> { tickets.iter().map(of).collect() };
+    let users: Vec<Option<Uuid>> = tickets.iter().map(|t| t.user_id.map(|id| id.0)).collect();
+    let codes: Vec<String> = tickets.iter().map(|t| t.code.clone()).collect();
+    let prices: Vec<i64> = tickets.iter().map(|t| t.price).collect();
+    let attendees: Vec<Value> = tickets
+        .iter()
+        .map(|t| serde_json::to_value(&t.attendee))
+        .collect::<Result<_, _>>()?;
+    sqlx::query!(
+        "insert into tickets (id, order_id, event_id, organization_id, ticket_type_id, user_id, code, status, price,
+                              attendee, created_at)
+         select id, order_id, event_id, organization_id, ticket_type_id, user_id, code, 'valid', price, attendee, $10
+         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[],
+                     $8::bigint[], $9::jsonb[])
+              as t (id, order_id, event_id, organization_id, ticket_type_id, user_id, code, price, attendee)",
+        &uuids(|t| t.id.0),
+        &uuids(|t| t.order_id.0),
+        &uuids(|t| t.event_id.0),
+        &uuids(|t| t.organization_id.0),
+        &uuids(|t| t.ticket_type_id.0),
+        &users as &[Option<Uuid>],
+        &codes,
+        &prices,
+        &attendees,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A line of the ledger.
+pub(super) struct Entry {
+    pub organization_id: OrganizationId,
+    pub event_id: EventId,
+    pub order_id: OrderId,
+    pub kind: &'static str,
+    pub amount: i64,
+    pub currency: String,
+    pub provider: &'static str,
+    pub reference: String,
+}
+
+pub(super) async fn insert_entries(
+    db: &mut PgConnection,
+    entries: &[Entry],
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let uuids = |of: fn(&Entry) -> Uuid| -> Vec<Uuid> { entries.iter().map(of).collect() };
+    let texts = |of: fn(&Entry) -> &str| -> Vec<String> {
+        entries.iter().map(|entry| of(entry).to_owned()).collect()
+    };
+    let amounts: Vec<i64> = entries.iter().map(|entry| entry.amount).collect();
+    sqlx::query!(
+        "insert into ledger (organization_id, event_id, order_id, kind, amount, currency, provider, reference, at)
+         select organization_id, event_id, order_id, kind, amount, currency, provider, reference, $9
+         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[])
+              as entry (organization_id, event_id, order_id, kind, amount, currency, provider, reference)",
+        &uuids(|entry| entry.organization_id.0),
+        &uuids(|entry| entry.event_id.0),
+        &uuids(|entry| entry.order_id.0),
+        &texts(|entry| entry.kind),
+        &amounts,
+        &texts(|entry| &entry.currency),
+        &texts(|entry| entry.provider),
+        &texts(|entry| &entry.reference),
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// What becomes of an order.
+#[derive(Default)]
+pub(super) struct Move {
+    pub id: Uuid,
+    pub status: &'static str,
+    pub reason: Option<String>,
+    /// Money that came in.
+    pub paid: i64,
+    /// Money that goes back.
+    pub refunded: i64,
+    pub client_secret: Option<String>,
+    pub payment_url: Option<String>,
+    /// What becomes of the open attempt to be paid.
+    pub attempt: &'static str,
+    pub payment_id: Option<String>,
+    pub checkout_id: Option<String>,
+}
+
+pub(super) async fn apply(db: &mut PgConnection, moves: &[Move]) -> Result<()> {
+    let ids: Vec<Uuid> = moves.iter().map(|m| m.id).collect();
+    let statuses: Vec<String> = moves.iter().map(|m| m.status.to_owned()).collect();
+    let attempts: Vec<String> = moves.iter().map(|m| m.attempt.to_owned()).collect();
+    let paid: Vec<i64> = moves.iter().map(|m| m.paid).collect();
+    let refunded: Vec<i64> = moves.iter().map(|m| m.refunded).collect();
+    let texts = |of: fn(&Move) -> &Option<String>| -> Vec<Option<String>> {
+        moves.iter().map(|m| of(m).clone()).collect()
+    };
+    sqlx::query!(
+        "update orders o
+         set status = m.status, reason = m.reason, paid = o.paid + m.paid, refunded = o.refunded + m.refunded,
+             client_secret = m.client_secret, payment_url = coalesce(m.payment_url, o.payment_url),
+             version = version + 1
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[])
+              as m (id, status, reason, paid, refunded, client_secret, payment_url)
+         where o.id = m.id",
+        &ids,
+        &statuses,
+        &texts(|m| &m.reason) as &[Option<String>],
+        &paid,
+        &refunded,
+        &texts(|m| &m.client_secret) as &[Option<String>],
+        &texts(|m| &m.payment_url) as &[Option<String>],
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query!(
+        "update payment_attempts a
+         set status = m.status, token = case when m.status = 'open' then a.token end,
+             payment_id = coalesce(m.payment_id, a.payment_id), checkout_id = coalesce(m.checkout_id, a.checkout_id)
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as m (id, status, payment_id, checkout_id)
+         where a.order_id = m.id and a.status = 'open' and m.status <> ''",
+        &ids,
+        &attempts,
+        &texts(|m| &m.payment_id) as &[Option<String>],
+        &texts(|m| &m.checkout_id) as &[Option<String>],
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// An order on its way to being paid.
+#[derive(Debug, Clone)]
+pub(super) struct Due {
+    pub order_id: OrderId,
+    pub status: OrderStatus,
+    pub method: PaymentMethod,
+    pub total: i64,
+    pub currency: String,
+    pub title: String,
+    pub payment_deadline: DateTime<Utc>,
+    /// The latest; none where Stripe has no part in it.
+    pub attempt: Option<Attempt>,
+}
+
+/// One try to be paid, open or over.
+#[derive(Debug, Clone)]
+pub(super) struct Attempt {
+    pub id: AttemptId,
+    pub token: Option<String>,
+    pub return_url: Option<String>,
+    pub payment_id: Option<String>,
+    pub checkout_id: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+pub(super) async fn due(db: &mut PgConnection, order_id: OrderId) -> Result<Option<Due>> {
+    let due = sqlx::query!(
+        r#"select o.status as "status: OrderStatus", o.method as "method: PaymentMethod", o.total, o.currency, e.title,
+                  o.payment_deadline, a.id as "attempt_id?: AttemptId", a.token, a.return_url, a.payment_id,
+                  a.checkout_id, a.created_at as "tried_at?"
+           from orders o join events e on e.id = o.event_id left join payment_attempts a on a.order_id = o.id
+           where o.id = $1 order by a.created_at desc limit 1"#,
+        order_id as _,
+    );
+    let Some(row) = due.fetch_optional(db).await? else {
+        return Ok(None);
+    };
+    let attempt = row.attempt_id.zip(row.tried_at).map(|(id, created_at)| Attempt {
+        id,
+        token: row.token,
+        return_url: row.return_url,
+        payment_id: row.payment_id,
+        checkout_id: row.checkout_id,
+        created_at,
+    });
+    Ok(Some(Due {
+        order_id,
+        status: row.status,
+        method: row.method,
+        total: row.total,
+        currency: row.currency,
+        title: row.title,
+        payment_deadline: row.payment_deadline,
+        attempt,
+    }))
+}
+
+/// What Redis needs to hold the places of an order again.
+pub(super) async fn hold(
+    db: &mut PgConnection,
+    id: OrderId,
+) -> Result<Option<(OrderStatus, EventId, KeptHold)>> {
+    let hold = sqlx::query!(
+        r#"select status as "status: OrderStatus", event_id as "event_id: EventId", hold as "hold: Json<KeptHold>"
+           from orders where id = $1"#,
+        id as _,
+    );
+    let hold = hold.fetch_optional(db).await?;
+    Ok(hold.map(|row| (row.status, row.event_id, row.hold.0)))
+}
+
+/// The orders of an event that wait, with what they hold until when.
+pub(super) async fn waiting_of(
+    db: &mut PgConnection,
+    event_id: EventId,
+) -> Result<Vec<(OrderId, DateTime<Utc>, KeptHold)>> {
+    let orders = sqlx::query!(
+        r#"select id as "id: OrderId", payment_deadline, hold as "hold: Json<KeptHold>" from orders
+           where event_id = $1 and status in ('pending', 'requires_action')"#,
+        event_id as _,
+    );
+    let orders = orders.fetch_all(db).await?.into_iter();
+    Ok(orders.map(|row| (row.id, row.payment_deadline, row.hold.0)).collect())
+}
+
+/// Keeps the pools of events from being rearranged until the end of the transaction; others may do so at once.
+pub(super) async fn keep_pools(db: &mut PgConnection, events: &[Uuid]) -> Result<()> {
+    sqlx::query!("select from events where id = any($1) order by id for key share", events)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Orders whose payment must be asked after, which are then not asked after by others for a while.
+pub(super) async fn to_ask(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<OrderId>> {
+    let ids = sqlx::query_scalar!(
+        r#"update orders set asked_at = $1
+           where id in (select id from orders
+                        where status in ('pending', 'requires_action') and asked_at < $2
+                              and (method <> 'manual' or payment_deadline <= $1)
+                        order by asked_at limit $3 for update skip locked)
+           returning id as "id: OrderId""#,
+        now,
+        before,
+        limit,
+    );
+    Ok(ids.fetch_all(db).await?)
+}
+
+/// An order comes to its end without money moving.
+pub(super) async fn end(
+    db: &mut PgConnection,
+    id: OrderId,
+    status: OrderStatus,
+    reason: &str,
+) -> Result<()> {
+    sqlx::query!(
+        "update orders set status = $2, reason = $3, version = version + 1 where id = $1",
+        id as _,
+        status as _,
+        reason,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Stripe's payment of a paid order; none for what was paid by hand.
+pub(super) async fn payment_of(db: &mut PgConnection, id: OrderId) -> Result<Option<String>> {
+    let payment = sqlx::query_scalar!(
+        "select reference from ledger where order_id = $1 and kind = 'payment' and provider = 'stripe' order by seq limit 1",
+        id as _,
+    );
+    Ok(payment.fetch_optional(db).await?)
+}
+
+pub(super) async fn title(db: &mut PgConnection, event_id: EventId) -> Result<String> {
+    let title = sqlx::query_scalar!("select title from events where id = $1", event_id as _);
+    Ok(title.fetch_one(db).await?)
+}

@@ -1,0 +1,91 @@
+//! The jobs of orders.
+
+use chrono::TimeDelta;
+use shared::orders::jobs::{Ask, Chase, Confirm, Heard, PayBack, Purchase, RefundAll};
+use shared::orders::{self, Back, Given, pay, refunds};
+use shared::{App, Result};
+
+use crate::registry::{JobContext, JobResult};
+use crate::work::{BATCH, Hands};
+
+/// How long Stripe is not asked again after the same order or refund.
+const PATIENCE: TimeDelta = TimeDelta::seconds(50);
+
+pub async fn purchase(context: JobContext<Hands>, job: Purchase) -> JobResult {
+    pay::purchase(&context.state.app, job.order_id).await?;
+    Ok(())
+}
+
+pub async fn ask(context: JobContext<Hands>, job: Ask) -> JobResult {
+    pay::ask(&context.state.app, job.order_id).await?;
+    Ok(())
+}
+
+/// One job for each order and refund to ask after: one that Stripe does not answer for keeps no other waiting.
+pub async fn chase(context: JobContext<Hands>, _: Chase) -> JobResult {
+    let limit = i64::from(BATCH);
+    context
+        .change(async |tx| {
+            let before = tx.now() - PATIENCE;
+            for order_id in orders::to_ask(tx, before, limit).await? {
+                tx.enqueue(&Ask { order_id });
+            }
+            for refund_id in refunds::lying(tx, before, limit).await? {
+                tx.enqueue(&PayBack { refund_id });
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+pub async fn confirm(context: JobContext<Hands>, job: Confirm) -> JobResult {
+    let config = &context.state.app.config;
+    context
+        .change(async |tx| orders::confirm(tx, config, &job.orders).await)
+        .await?;
+    Ok(())
+}
+
+pub async fn pay_back(context: JobContext<Hands>, job: PayBack) -> JobResult {
+    let app = &context.state.app;
+    let Some(outcome) = refunds::ask(app, job.refund_id).await? else {
+        return Ok(());
+    };
+    context
+        .change(async |tx| refunds::settle(tx, job.refund_id, &outcome).await)
+        .await?;
+    Ok(())
+}
+
+pub async fn heard(context: JobContext<Hands>, job: Heard) -> JobResult {
+    orders::heard(&context.state.app, &job.event_id).await?;
+    Ok(())
+}
+
+/// Each order in a transaction of its own: one that cannot be undone now keeps no other from it, and is tried again
+/// when the job comes back, like whatever is left when the job is cut off.
+pub async fn refund_all(context: JobContext<Hands>, job: RefundAll) -> JobResult {
+    let app = &context.state.app;
+    let (mut after, mut outcome) = (None, Ok(()));
+    loop {
+        let mut db = app.read().await?;
+        let open = orders::open_of(&mut db, job.event_id, after, BATCH.into()).await?;
+        drop(db);
+        after = open.last().copied();
+        if after.is_none() {
+            return Ok(outcome?);
+        }
+        for order_id in open {
+            outcome = undo(&context, app, order_id).await.and(outcome);
+        }
+    }
+}
+
+async fn undo(context: &JobContext<Hands>, app: &App, order_id: shared::ids::OrderId) -> Result<()> {
+    const REASON: &str = "event_cancelled";
+    pay::call_off(app, order_id, REASON).await?;
+    context
+        .change(async |tx| orders::give_up_if_sold(tx, order_id, &Given::All, Back::Whole, REASON).await)
+        .await
+}
