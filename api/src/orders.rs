@@ -10,6 +10,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use shared::access::{Right, Scope};
 use shared::error::{Invalid, Result};
 use shared::events;
+use shared::holds::{HoldError, Wanted};
 use shared::ids::{EventId, OrderId, TicketId, TicketTypeId, UserId};
 use shared::orders::refunds::Refund;
 use shared::orders::{
@@ -18,7 +19,6 @@ use shared::orders::{
 };
 use shared::page::{Page, Paging};
 use shared::stock::HoldToken;
-use shared::holds::{HoldError, Wanted};
 use shared::{App, Error};
 
 use crate::events::find_kept;
@@ -547,7 +547,10 @@ async fn place(
 fn waiting(prefer: Option<&str>) -> Option<Duration> {
     let wishes = prefer?.split(',').map(str::trim);
     let wish = wishes.filter_map(|wish| wish.strip_prefix("wait")).next()?;
-    let seconds = wish.trim_start_matches([' ', '=']).parse().unwrap_or(USUAL_WAIT);
+    let seconds = wish
+        .trim_start_matches([' ', '='])
+        .parse()
+        .unwrap_or(USUAL_WAIT);
     Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
 }
 
@@ -563,18 +566,22 @@ async fn outcome(public: &Public, answer: Once<Placed>, at_most: Duration) -> Re
     let settled = |order: &Order| order.status != OrderStatus::Pending;
     let order = orders::wait(public.app(), &placer, id, at_most, settled).await?;
     match (order.status, &order.reason) {
-        (OrderStatus::Failed, Some(code)) if order.paid == 0 => Err(Error::from(OrderError::Declined {
-            order_id: id,
-            decline_code: code.clone(),
-        })
-        .into()),
+        (OrderStatus::Failed, Some(code)) if order.paid == 0 => {
+            Err(Error::from(OrderError::Declined {
+                order_id: id,
+                decline_code: code.clone(),
+            })
+            .into())
+        }
         _ => Ok(answer.instead(Placed::of(order))),
     }
 }
 
 fn meant(new: &NewRefund) -> Result<(Given, Back)> {
     match (&new.items, new.amount) {
-        (Some(_), Some(_)) => Err(Invalid::field("amount", "cannot be named beside `items`").into()),
+        (Some(_), Some(_)) => {
+            Err(Invalid::field("amount", "cannot be named beside `items`").into())
+        }
         (Some(items), None) => Ok((Given::These(items.clone()), Back::Whole)),
         (None, Some(amount)) => Ok((Given::None, Back::Amount(amount))),
         (None, None) => Ok((Given::All, Back::Everything)),
@@ -612,7 +619,9 @@ impl Following {
         let seen = self.seen;
         let news = move |order: &Order| Some(order.version) != seen;
         let (reader, id) = (self.reader(), self.order_id);
-        let order = orders::wait(&self.app, &reader, id, Self::PATIENCE, news).await.ok()?;
+        let order = orders::wait(&self.app, &reader, id, Self::PATIENCE, news)
+            .await
+            .ok()?;
         self.seen = Some(order.version);
         self.over = !order.status.waits();
         Some((order, self))

@@ -11,6 +11,7 @@ mod holds;
 mod http;
 mod idempotency;
 mod mail;
+mod orders;
 mod organizations;
 mod places;
 mod queue;

@@ -82,10 +82,16 @@ pub async fn refund_all(context: JobContext<Hands>, job: RefundAll) -> JobResult
     }
 }
 
-async fn undo(context: &JobContext<Hands>, app: &App, order_id: shared::ids::OrderId) -> Result<()> {
+async fn undo(
+    context: &JobContext<Hands>,
+    app: &App,
+    order_id: shared::ids::OrderId,
+) -> Result<()> {
     const REASON: &str = "event_cancelled";
     pay::call_off(app, order_id, REASON).await?;
     context
-        .change(async |tx| orders::give_up_if_sold(tx, order_id, &Given::All, Back::Whole, REASON).await)
+        .change(async |tx| {
+            orders::give_up_if_sold(tx, order_id, &Given::All, Back::Whole, REASON).await
+        })
         .await
 }

@@ -93,7 +93,10 @@ impl Terms {
                from orders o join events e on e.id = o.event_id where o.id = $1"#,
             order_id as _,
         );
-        let terms = terms.fetch_optional(db).await?.ok_or(OrderError::NotFound)?;
+        let terms = terms
+            .fetch_optional(db)
+            .await?
+            .ok_or(OrderError::NotFound)?;
         Ok(Self {
             policy: terms.policy.0,
             begins: terms.starts_at,
@@ -104,7 +107,9 @@ impl Terms {
     }
 
     fn back(&self, prices: &[i64], now: DateTime<Utc>) -> i64 {
-        let each = prices.iter().map(|price| self.policy.refund(self.begins, now, *price, 0));
+        let each = prices
+            .iter()
+            .map(|price| self.policy.refund(self.begins, now, *price, 0));
         each.sum::<i64>().min(self.left)
     }
 
@@ -235,7 +240,11 @@ async fn take_back(
     let ids: Vec<TicketId> = meant.iter().map(|ticket| ticket.id).collect();
     tx.record(Activity {
         organization_id: Some(order.organization_id),
-        kind: if all { "order.cancelled" } else { "order.tickets_cancelled" },
+        kind: if all {
+            "order.cancelled"
+        } else {
+            "order.tickets_cancelled"
+        },
         subject: order.id.into(),
         data: json!({ "tickets": ids, "reason": reason }),
     });
@@ -265,7 +274,8 @@ async fn pay_back(tx: &mut Tx, order: &Locked, amount: i64, reason: &str) -> Res
 pub async fn mark_paid(app: &App, order_id: OrderId, reference: Option<String>) -> Result<()> {
     let due = store::due(&mut *app.read().await?, order_id).await?;
     let due = due.ok_or(OrderError::NotFound)?;
-    let possible = due.attempt.is_none() && (due.status.waits() || due.status == OrderStatus::Expired);
+    let possible =
+        due.attempt.is_none() && (due.status.waits() || due.status == OrderStatus::Expired);
     if due.status == OrderStatus::Paid && due.attempt.is_none() {
         return Ok(());
     }
@@ -274,7 +284,9 @@ pub async fn mark_paid(app: &App, order_id: OrderId, reference: Option<String>) 
     }
     let outcome = Outcome::Paid(Received {
         provider: Provider::Manual,
-        reference: format!("{order_id} {}", reference.unwrap_or_default()).trim_end().to_owned(),
+        reference: format!("{order_id} {}", reference.unwrap_or_default())
+            .trim_end()
+            .to_owned(),
         amount: due.total,
     });
     let settled = pay::end(app, order_id, outcome).await?;

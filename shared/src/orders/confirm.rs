@@ -11,7 +11,13 @@ use crate::tx::Tx;
 
 /// Mails the tickets of orders that were paid together, each once.
 pub async fn confirm(tx: &mut Tx, config: &Config, orders: &[OrderId]) -> Result<()> {
-    let home = config.general.public_url.0.as_str().trim_end_matches('/').to_owned();
+    let home = config
+        .general
+        .public_url
+        .0
+        .as_str()
+        .trim_end_matches('/')
+        .to_owned();
     for &id in orders {
         let Some((order, secret)) = store::read(tx, id).await? else {
             continue;

@@ -66,7 +66,10 @@ pub async fn heard(app: &App, event_id: &str) -> Result<()> {
     let Some(heard) = heard.fetch_optional(&mut *app.read().await?).await? else {
         return Ok(());
     };
-    let (kind, object) = (heard.kind.as_str(), heard.object_id.as_deref().unwrap_or_default());
+    let (kind, object) = (
+        heard.kind.as_str(),
+        heard.object_id.as_deref().unwrap_or_default(),
+    );
     if kind.starts_with("payment_intent.") {
         payment(app, &heard, object).await
     } else if kind.starts_with("checkout.session.") {

@@ -37,7 +37,9 @@ use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub use cancel::{Back, Cancellation, Given, cancellation, give_up, give_up_if_sold, mark_paid, open_of};
+pub use cancel::{
+    Back, Cancellation, Given, cancellation, give_up, give_up_if_sold, mark_paid, open_of,
+};
 pub use confirm::confirm;
 pub use heard::{hear, heard};
 pub use list::{Filter, OrderInList, list};
@@ -46,8 +48,8 @@ pub use settle::{Settled, Settlement, settle};
 pub(crate) use settler::Settler;
 pub use status::{OrderStatus, Outcome, Provider, Received};
 pub use tickets::{Ticket, TicketStatus, order_of};
-pub(crate) use waiting::{Waiting, announce};
 pub use waiting::wait;
+pub(crate) use waiting::{Waiting, announce};
 
 use crate::access::Scope;
 use crate::activity::Activity;
@@ -251,7 +253,10 @@ impl Taking {
         let (token, sale, held) = match &new.hold_token {
             Some(token) => {
                 let token = HoldToken::decode(token).ok_or(HoldError::Expired)?;
-                let sale = holds::sale_of(app, buyer, &token).await?;
+                let sale = match holds::sale_of(app, buyer, &token).await {
+                    Err(error) => return Err(used(app, &token).await?.unwrap_or(error)),
+                    sale => sale?,
+                };
                 // What was allowed when it was held must be allowed still; the price is that of the hold.
                 holds::offer(app, event, buyer, &sale.wanted()).await?;
                 (token, sale, true)
@@ -292,6 +297,13 @@ impl Taking {
     }
 }
 
+/// The order that came of a hold which is no more, for whoever has its token.
+async fn used(app: &App, token: &HoldToken) -> Result<Option<Error>> {
+    let order = store::hold(&mut *app.read().await?, token.id).await?;
+    let theirs = order.filter(|(_, _, kept)| kept.proof == token.proof());
+    Ok(theirs.map(|_| OrderError::HoldUsed { order_id: token.id }.into()))
+}
+
 async fn email_of(app: &App, buyer: &Buyer, new: &NewOrder) -> Result<String> {
     let known = match (&new.email, buyer.user_id) {
         (Some(email), _) => Some(email.trim().to_owned()),
@@ -314,9 +326,11 @@ fn payment(new: &NewOrder, total: i64) -> Result<(PaymentMethod, Option<String>)
         return Err(Invalid::field("payment", "is needed: something is to be paid").into());
     };
     match (payment.method, &payment.token) {
-        (PaymentMethod::Free, _) => {
-            Err(Invalid::field("payment.method", "cannot be `free`: something is to be paid").into())
-        }
+        (PaymentMethod::Free, _) => Err(Invalid::field(
+            "payment.method",
+            "cannot be `free`: something is to be paid",
+        )
+        .into()),
         (PaymentMethod::Card, None) => {
             Err(Invalid::field("payment.token", "is needed for a card").into())
         }
@@ -329,7 +343,8 @@ fn payment(new: &NewOrder, total: i64) -> Result<(PaymentMethod, Option<String>)
 fn attendees_fit(attendees: &[Attendee], tickets: i32) -> Result<()> {
     let number = i32::try_from(attendees.len()).unwrap_or(i32::MAX);
     if number > 1 && number != tickets {
-        let message = format!("must be one for each of the {tickets} tickets, one for all, or none");
+        let message =
+            format!("must be one for each of the {tickets} tickets, one for all, or none");
         return Err(Invalid::field("attendees", message).into());
     }
     let mut invalid = Invalid::default();
@@ -426,7 +441,10 @@ impl PlacedOrder {
     pub async fn withdraw(&self, app: &App, because: Option<&Error>) {
         let uncertain = |error: &Error| {
             let code = error.code();
-            matches!(code, Code::HoldAlreadyUsed | Code::Unavailable | Code::Internal)
+            matches!(
+                code,
+                Code::HoldAlreadyUsed | Code::Unavailable | Code::Internal
+            )
         };
         if !self.taken || because.is_some_and(uncertain) {
             return;

@@ -6,7 +6,8 @@
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 use stripe_api::{
-    Checkout, CheckoutStatus, Metadata, NewCheckout, NewPayment as NewCharge, Payment, PaymentStatus,
+    Checkout, CheckoutStatus, Metadata, NewCheckout, NewPayment as NewCharge, Payment,
+    PaymentStatus,
 };
 
 use super::order::PaymentMethod;
@@ -83,7 +84,9 @@ pub async fn ask(app: &App, order_id: OrderId) -> Result<Option<Settled>> {
     let found = found(app, due.method, attempt).await?;
     let undecided = matches!(found, None | Some(Outcome::NeedsBuyer(_)));
     let outcome = if undecided && now >= due.payment_deadline + GRACE {
-        close(app, due.method, attempt).await?.or(Some(Outcome::Expired))
+        close(app, due.method, attempt)
+            .await?
+            .or(Some(Outcome::Expired))
     } else {
         // What the buyer has been told already is not told again.
         found.filter(|_| !undecided || due.status == OrderStatus::Pending)
@@ -166,7 +169,10 @@ async fn open_checkout(app: &App, due: &Due, attempt: &Attempt) -> stripe_api::R
         expires_at: None,
         metadata: metadata(due, attempt),
     };
-    let checkout = app.stripe.create_checkout(&new, &attempt.id.to_string()).await?;
+    let checkout = app
+        .stripe
+        .create_checkout(&new, &attempt.id.to_string())
+        .await?;
     Ok(Outcome::NeedsBuyer(Ask {
         payment_url: checkout.url,
         checkout: Some(checkout.id),
@@ -184,7 +190,10 @@ async fn make_payment(app: &App, due: &Due, attempt: &Attempt) -> stripe_api::Re
         description: Some(due.title.clone()),
         return_url: attempt.return_url.clone(),
     };
-    let payment = app.stripe.create_payment(&new, &attempt.id.to_string()).await?;
+    let payment = app
+        .stripe
+        .create_payment(&new, &attempt.id.to_string())
+        .await?;
     Ok(outcome_of(&payment, due.method).unwrap_or_else(|| waits_for(&payment)))
 }
 
@@ -229,7 +238,10 @@ async fn made_by(app: &App, attempt: &Attempt) -> Result<Option<Payment>> {
     let mut after: Option<String> = None;
     let id = attempt.id.to_string();
     loop {
-        let page = app.stripe.payments(within.clone(), after.as_deref()).await?;
+        let page = app
+            .stripe
+            .payments(within.clone(), after.as_deref())
+            .await?;
         let ours = |payment: &Payment| payment.metadata.get("attempt_id") == Some(&id);
         if let Some(payment) = page.items.into_iter().find(ours) {
             return Ok(Some(payment));

@@ -65,7 +65,9 @@ pub(super) async fn insert(tx: &mut Tx, new: &NewRefund) -> Result<RefundId> {
     )
     .execute(&mut **tx)
     .await
-    .on_constraint("orders_refunds_within_payment", || OrderError::RefundExceedsPayment)?;
+    .on_constraint("orders_refunds_within_payment", || {
+        OrderError::RefundExceedsPayment
+    })?;
     sqlx::query!(
         "insert into refunds (id, order_id, payment_id, amount, reason, status, created_at, updated_at)
          values ($1, $2, $3, $4, $5, 'requested', $6, $6)",
@@ -192,7 +194,10 @@ pub async fn settle(tx: &mut Tx, id: RefundId, outcome: &RefundOutcome) -> Resul
     let Some(open) = open(tx, id).await? else {
         return Ok(());
     };
-    let (order, now) = (orders.into_iter().next().ok_or(OrderError::NotFound)?, tx.now());
+    let (order, now) = (
+        orders.into_iter().next().ok_or(OrderError::NotFound)?,
+        tx.now(),
+    );
     let reference = Some(&outcome.reference).filter(|reference| !reference.is_empty());
     sqlx::query!(
         "update refunds set status = $2, provider_id = coalesce($3, provider_id), failure = $4, updated_at = $5

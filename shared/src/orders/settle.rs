@@ -48,12 +48,14 @@ pub async fn settle(tx: &mut Tx, batch: &[Settlement]) -> Result<Vec<Option<Sett
         let Some(order) = locked.get(&settlement.order_id) else {
             continue;
         };
-        let known = matches!(&settlement.outcome, Outcome::Paid(r) if counted.contains(&r.reference));
+        let known =
+            matches!(&settlement.outcome, Outcome::Paid(r) if counted.contains(&r.reference));
         let step = match known {
             true => Step::Nothing,
             false => order.status.step(&settlement.outcome, settlement.reclaimed),
         };
-        plan.steps.push((order.clone(), settlement.outcome.clone(), step));
+        plan.steps
+            .push((order.clone(), settlement.outcome.clone(), step));
     }
     plan.sell(tx).await?;
     plan.carry_out(tx).await?;
@@ -62,10 +64,12 @@ pub async fn settle(tx: &mut Tx, batch: &[Settlement]) -> Result<Vec<Option<Sett
 }
 
 async fn counted_before(tx: &mut Tx, batch: &[Settlement]) -> Result<HashSet<String>> {
-    let references = batch.iter().filter_map(|settlement| match &settlement.outcome {
-        Outcome::Paid(received) => Some(received.reference.clone()),
-        _ => None,
-    });
+    let references = batch
+        .iter()
+        .filter_map(|settlement| match &settlement.outcome {
+            Outcome::Paid(received) => Some(received.reference.clone()),
+            _ => None,
+        });
     let references: Vec<String> = references.collect();
     if references.is_empty() {
         return Ok(HashSet::new());
@@ -95,7 +99,12 @@ impl Plan {
         for line in store::lines(tx, &selling).await? {
             self.lines.entry(line.order_id).or_default().push(line);
         }
-        let pools: HashSet<Uuid> = self.lines.values().flatten().flat_map(|l| l.pools.clone()).collect();
+        let pools: HashSet<Uuid> = self
+            .lines
+            .values()
+            .flatten()
+            .flat_map(|l| l.pools.clone())
+            .collect();
         let pools: Vec<Uuid> = pools.into_iter().collect();
         let mut rest: HashMap<Uuid, i32> = HashMap::new();
         for pool in store::lock_pools(tx, &pools).await? {
@@ -107,7 +116,9 @@ impl Plan {
                 continue;
             }
             let wanted = places(self.lines.get(&order.id).map_or(&[], Vec::as_slice));
-            let fits = wanted.iter().all(|(pool, n)| rest.get(pool).is_some_and(|rest| rest >= n));
+            let fits = wanted
+                .iter()
+                .all(|(pool, n)| rest.get(pool).is_some_and(|rest| rest >= n));
             if !fits || wanted.is_empty() {
                 tracing::error!(order_id = %order.id, "an oversale was prevented: the money goes back");
                 metrics::counter!("oversell_prevented_total").increment(1);
@@ -146,9 +157,17 @@ impl Plan {
                     (true, OrderStatus::Paid)
                 }
                 (Step::GiveBack, Outcome::Paid(received)) => {
-                    let status = if before.waits() { OrderStatus::Failed } else { before };
+                    let status = if before.waits() {
+                        OrderStatus::Failed
+                    } else {
+                        before
+                    };
                     entries.push(entry(order, received));
-                    let reason = if before.waits() { "sold_out" } else { "paid_late" };
+                    let reason = if before.waits() {
+                        "sold_out"
+                    } else {
+                        "paid_late"
+                    };
                     moves.push(Move {
                         reason: Some(reason.into()),
                         ..paid(order, received, status)
@@ -239,7 +258,9 @@ impl Plan {
 /// One for each ticket, or one for all.
 fn attendee(attendees: &[Attendee], at: usize) -> Attendee {
     let only = attendees.first().filter(|_| attendees.len() == 1);
-    only.or_else(|| attendees.get(at)).cloned().unwrap_or_default()
+    only.or_else(|| attendees.get(at))
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// How many places an order takes of each pool.
@@ -328,7 +349,9 @@ async fn give_back(tx: &mut Tx, order: &Locked, received: &Received, reason: &st
 
 fn record(tx: &mut Tx, order: &Locked, status: OrderStatus, outcome: &Outcome) {
     let detail = match outcome {
-        Outcome::Paid(received) => json!({ "amount": received.amount, "provider": received.provider.name() }),
+        Outcome::Paid(received) => {
+            json!({ "amount": received.amount, "provider": received.provider.name() })
+        }
         Outcome::Declined { code, .. } => json!({ "code": code }),
         Outcome::Cancelled { reason } => json!({ "reason": reason }),
         _ => json!({}),

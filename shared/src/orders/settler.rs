@@ -87,7 +87,9 @@ async fn settle_together(batch: Vec<Request>) {
             for request in batch {
                 let alone = std::slice::from_ref(&request.settlement);
                 let ends = in_one_transaction(&app, alone).await;
-                let _ = request.answer.send(ends.map(|ends| ends.into_iter().next().flatten()));
+                let _ = request
+                    .answer
+                    .send(ends.map(|ends| ends.into_iter().next().flatten()));
             }
         }
         Err(error) => {

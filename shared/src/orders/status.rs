@@ -30,7 +30,10 @@ pub enum Outcome {
     /// The money is there, or none is needed.
     Paid(Received),
     /// The buyer's bank will not have it.
-    Declined { code: String, payment: Option<String> },
+    Declined {
+        code: String,
+        payment: Option<String>,
+    },
     /// The buyer must act.
     NeedsBuyer(Ask),
     /// It will not be paid any more: the time is over and the payment is closed.
@@ -173,7 +176,9 @@ mod tests {
         };
         let outcomes = [paid, declined, ask, Outcome::Expired, cancelled];
         for status in ALL {
-            let steps = outcomes.each_ref().map(|outcome| status.step(outcome, false));
+            let steps = outcomes
+                .each_ref()
+                .map(|outcome| status.step(outcome, false));
             let expected = match status {
                 S::Pending | S::RequiresAction => [
                     Step::Sell,
@@ -192,7 +197,10 @@ mod tests {
             };
             assert_eq!(steps, expected, "{status:?}");
             let revived = status.step(&outcomes[0], true) == Step::Sell;
-            let can_be = matches!(status, S::Pending | S::RequiresAction | S::Expired | S::Failed);
+            let can_be = matches!(
+                status,
+                S::Pending | S::RequiresAction | S::Expired | S::Failed
+            );
             assert_eq!(revived, can_be, "{status:?}");
         }
     }

@@ -12,9 +12,7 @@ use super::{KeptHold, OrderError, PlacedOrder, tickets};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::holds::{HoldError, SaleItem};
-use crate::ids::{
-    AttemptId, EventId, OrderId, OrganizationId, TicketId, TicketTypeId, UserId,
-};
+use crate::ids::{AttemptId, EventId, OrderId, OrganizationId, TicketId, TicketTypeId, UserId};
 use crate::stock::Told;
 
 /// The order, its items and its first attempt to be paid, in one statement.
@@ -101,7 +99,11 @@ pub(super) async fn bought_by(
 }
 
 /// Two orders of one buyer for one event are placed one after the other.
-pub(super) async fn lock_buyer(db: &mut PgConnection, event_id: EventId, email: &str) -> Result<()> {
+pub(super) async fn lock_buyer(
+    db: &mut PgConnection,
+    event_id: EventId,
+    email: &str,
+) -> Result<()> {
     sqlx::query!(
         "select pg_advisory_xact_lock(hashtextextended('buyer ' || $1::text || lower($2), 0))",
         event_id.to_string(),
@@ -438,14 +440,17 @@ pub(super) async fn due(db: &mut PgConnection, order_id: OrderId) -> Result<Opti
     let Some(row) = due.fetch_optional(db).await? else {
         return Ok(None);
     };
-    let attempt = row.attempt_id.zip(row.tried_at).map(|(id, created_at)| Attempt {
-        id,
-        token: row.token,
-        return_url: row.return_url,
-        payment_id: row.payment_id,
-        checkout_id: row.checkout_id,
-        created_at,
-    });
+    let attempt = row
+        .attempt_id
+        .zip(row.tried_at)
+        .map(|(id, created_at)| Attempt {
+            id,
+            token: row.token,
+            return_url: row.return_url,
+            payment_id: row.payment_id,
+            checkout_id: row.checkout_id,
+            created_at,
+        });
     Ok(Some(Due {
         order_id,
         status: row.status,
@@ -483,14 +488,19 @@ pub(super) async fn waiting_of(
         event_id as _,
     );
     let orders = orders.fetch_all(db).await?.into_iter();
-    Ok(orders.map(|row| (row.id, row.payment_deadline, row.hold.0)).collect())
+    Ok(orders
+        .map(|row| (row.id, row.payment_deadline, row.hold.0))
+        .collect())
 }
 
 /// Keeps the pools of events from being rearranged until the end of the transaction; others may do so at once.
 pub(super) async fn keep_pools(db: &mut PgConnection, events: &[Uuid]) -> Result<()> {
-    sqlx::query!("select from events where id = any($1) order by id for key share", events)
-        .execute(db)
-        .await?;
+    sqlx::query!(
+        "select from events where id = any($1) order by id for key share",
+        events
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 

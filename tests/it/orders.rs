@@ -1,0 +1,63 @@
+//! Orders, from the hold to the ticket and back.
+
+mod placing;
+
+use serde_json::{Value, json};
+use tests::{Answer, Client, World, on_sale, standard, workshop};
+
+/// An event of the organizer's with so many places at 45 euros.
+pub(crate) async fn event_of(organizer: &Client, capacity: i32) -> Value {
+    let mut event = workshop();
+    event["capacity"] = json!(capacity);
+    on_sale(organizer, &event, &standard()).await
+}
+
+/// The same where nothing is to be paid.
+pub(crate) async fn free_event_of(organizer: &Client, capacity: i32) -> Value {
+    let (mut event, mut kind) = (workshop(), standard());
+    event["capacity"] = json!(capacity);
+    kind["price"] = json!(0);
+    on_sale(organizer, &event, &kind).await
+}
+
+pub(crate) fn wanted(event: &Value, quantity: i32) -> Value {
+    json!([{"ticket_type_id": event["ticket_types"][0]["id"], "quantity": quantity}])
+}
+
+/// An order of a guest's, paid by a card of Stripe's own.
+pub(crate) fn card_order(event: &Value, quantity: i32, card: &str) -> Value {
+    json!({"event_id": event["id"], "items": wanted(event, quantity), "email": "ada@example.org",
+           "payment": {"method": "card", "token": card}})
+}
+
+pub(crate) fn free_order(event: &Value, quantity: i32) -> Value {
+    json!({"event_id": event["id"], "items": wanted(event, quantity), "email": "ada@example.org"})
+}
+
+/// Where a guest finds their order.
+pub(crate) fn place_of(order: &Value) -> String {
+    let text = |name: &str| order[name].as_str().expect("text").to_owned();
+    format!("/orders/{}?secret={}", text("id"), text("secret"))
+}
+
+/// Places an order, lets the workers do theirs, and reads what became of it.
+pub(crate) async fn bought(world: &World, buyer: &Client, new: &Value) -> Value {
+    let order = buyer.post("/orders", new).await.expect(202);
+    world.run_jobs().await;
+    again(buyer, &order).await
+}
+
+pub(crate) async fn again(guest: &Client, order: &Value) -> Value {
+    guest.get(&place_of(order)).await.expect(200)
+}
+
+pub(crate) async fn left(world: &World, event: &Value) -> i64 {
+    let id = event["id"].as_str().expect("an id");
+    let answer: Answer = world
+        .stranger()
+        .get(&format!("/events/{id}/availability"))
+        .await;
+    answer.expect(200)["available_spots"]
+        .as_i64()
+        .expect("a number")
+}
