@@ -14,8 +14,10 @@ mod internal;
 mod invitations;
 mod members;
 pub mod ops;
+mod order_lists;
 mod orders;
 mod organizations;
+mod refunds;
 mod roles;
 mod users;
 mod venues;
@@ -60,6 +62,8 @@ type Api = (
     availability::AvailabilityPaths,
     holds::Holds,
     orders::Orders,
+    order_lists::OrderLists,
+    refunds::Refunds,
     webhooks::Webhooks,
 );
 
@@ -78,6 +82,8 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
         availability::AvailabilityPaths,
         holds::Holds,
         orders::Orders,
+        order_lists::OrderLists,
+        refunds::Refunds,
         webhooks::Webhooks,
     );
     OpenApiService::new(api, "Holdfast", env!("CARGO_PKG_VERSION"))

@@ -9,43 +9,24 @@ use poem_openapi::payload::{EventStream, Json};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use shared::access::{Right, Scope};
 use shared::error::{Invalid, Result};
-use shared::events;
 use shared::holds::{HoldError, Wanted};
-use shared::ids::{EventId, OrderId, TicketId, TicketTypeId, UserId};
-use shared::orders::refunds::Refund;
+use shared::ids::{EventId, OrderId, TicketTypeId, UserId};
 use shared::orders::{
-    self, Attendee, Back, Filter, Given, NewOrder, NewPayment, Order, OrderError, OrderInList,
-    OrderStatus, PaymentMethod, Reader,
+    self, Attendee, NewOrder, NewPayment, Order, OrderError, OrderStatus, PaymentMethod, Reader,
 };
-use shared::page::{Page, Paging};
 use shared::stock::HoldToken;
 use shared::{App, Error};
 
 use crate::events::find_kept;
-use crate::http::allowed::{Allowed, Permission, Public, SignedIn, permissions};
-use crate::http::answer::{Created, Found, Made, Once, Reply, Versioned};
+use crate::http::allowed::Public;
+use crate::http::answer::{Found, Once, Reply, Versioned};
 use crate::http::body::{Body, Digested};
 use crate::http::tags::Tag;
-
-permissions! {
-    ReadOrders: "orders" "read";
-    TakePayments: "orders" "write";
-    GiveRefunds: "refunds" "create";
-}
 
 const READ: Right = Right {
     resource: "orders",
     action: "read",
 };
-const REFUND: Right = Right {
-    resource: "refunds",
-    action: "create",
-};
-const CONTACT: Right = Right {
-    resource: "contact_data",
-    action: "read",
-};
-
 /// How long an answer is waited for at most, and by default.
 const LONGEST_WAIT: u64 = 30;
 const USUAL_WAIT: u64 = 10;
@@ -83,9 +64,10 @@ enum Placed {
 impl Placed {
     fn of(order: Order) -> Self {
         let place = format!("{}/orders/{}", crate::PREFIX, order.id);
-        match order.status.waits() {
-            true => Self::Waiting(Json(order), place),
-            false => Self::Paid(Json(order), place),
+        if order.status.waits() {
+            Self::Waiting(Json(order), place)
+        } else {
+            Self::Paid(Json(order), place)
         }
     }
 }
@@ -109,37 +91,6 @@ struct PurchaseTickets {
     /// For `card`: the PaymentMethod of Stripe, `pm_…`.
     #[oai(validator(max_length = 255))]
     payment_token: Option<String>,
-}
-
-#[derive(Object)]
-#[oai(deny_unknown_fields)]
-struct CancelOrder {
-    /// For the feed, and for whoever asks later.
-    #[oai(validator(max_length = 500))]
-    reason: Option<String>,
-}
-
-/// Money to give back: for some tickets, some amount, or everything.
-#[derive(Object)]
-#[oai(deny_unknown_fields)]
-struct NewRefund {
-    /// Tickets to take back: what they cost goes back, and their places are on sale again.
-    #[oai(validator(max_items = 1000))]
-    items: Option<Vec<TicketId>>,
-    /// In the minor unit of the currency. The tickets stay good, unless nothing of what was paid is left.
-    #[oai(validator(minimum(value = "1")))]
-    amount: Option<i64>,
-    #[oai(validator(min_length = 1, max_length = 500))]
-    reason: String,
-}
-
-/// Money that came by hand.
-#[derive(Object)]
-#[oai(deny_unknown_fields)]
-struct NewManualPayment {
-    /// What is on the bank statement or the receipt.
-    #[oai(validator(max_length = 200))]
-    reference: Option<String>,
 }
 
 pub struct Orders;
@@ -267,208 +218,6 @@ impl Orders {
         let news = news.take_until(public.until_the_end()).boxed();
         Ok(EventStream::new(news).keep_alive(STILL_HERE))
     }
-
-    /// Cancel an order
-    ///
-    /// One that waits is called off. Of a paid one all tickets are given back: by its buyer, what the policy that was
-    /// frozen with the order says comes back; by the organizer, everything. The places are on sale again at once.
-    ///
-    /// Errors: ORDER_NOT_FOUND, ORDER_NOT_MODIFIABLE, CANCELLATION_CLOSED
-    #[oai(
-        path = "/orders/:order_id/cancel",
-        method = "put",
-        operation_id = "cancel_order"
-    )]
-    async fn cancel(
-        &self,
-        public: Public,
-        order_id: Path<OrderId>,
-        /// What opens the order to a guest; may stand in the header `Order-Secret` instead.
-        secret: Query<Option<String>>,
-        #[oai(name = "Order-Secret")] order_secret: Header<Option<String>>,
-        cancel: Body<CancelOrder>,
-    ) -> Reply<Found<Order>> {
-        let (app, id) = (public.app(), order_id.0);
-        let secret = secret.0.or(order_secret.0);
-        let reader = Reader {
-            scope: public.reach(REFUND),
-            ..reader(&public, secret.as_deref())
-        };
-        let order = orders::read(app, &reader, id).await?;
-        let by_organizer = reader.scope.require(order.organization_id).is_ok();
-        let (back, by) = match by_organizer {
-            true => (Back::Whole, "organizer"),
-            false => (Back::ByPolicy, "buyer"),
-        };
-        let reason = cancel.content.reason.as_deref().unwrap_or(by);
-        orders::pay::call_off(app, id, reason).await?;
-        let order = orders::read(app, &reader, id).await?;
-        if order.status == OrderStatus::Cancelled {
-            return Ok(Found::new(order));
-        }
-        public
-            .change(async |tx| orders::give_up(tx, id, &Given::All, back, reason).await)
-            .await?;
-        Ok(Found::new(orders::read(app, &reader, id).await?))
-    }
-
-    /// List the refunds of an order
-    ///
-    /// Errors: ORDER_NOT_FOUND
-    #[oai(
-        path = "/orders/:order_id/refunds",
-        method = "get",
-        operation_id = "list_refunds"
-    )]
-    async fn refunds(
-        &self,
-        public: Public,
-        order_id: Path<OrderId>,
-        /// What opens the order to a guest; may stand in the header `Order-Secret` instead.
-        secret: Query<Option<String>>,
-        #[oai(name = "Order-Secret")] order_secret: Header<Option<String>>,
-    ) -> Reply<Json<Vec<Refund>>> {
-        let secret = secret.0.or(order_secret.0);
-        let reader = reader(&public, secret.as_deref());
-        orders::read(public.app(), &reader, order_id.0).await?;
-        let mut db = public.read().await?;
-        Ok(Json(orders::refunds::list(&mut db, order_id.0).await?))
-    }
-
-    /// Give money back
-    ///
-    /// For the tickets in `items`, or the `amount`, or everything if neither is named. It is on its way when this is
-    /// answered: the list of refunds tells how far.
-    ///
-    /// Errors: ORDER_NOT_FOUND, TICKET_NOT_FOUND, ORDER_NOT_MODIFIABLE, REFUND_EXCEEDS_PAYMENT
-    #[oai(
-        path = "/orders/:order_id/refunds",
-        method = "post",
-        operation_id = "refund_order"
-    )]
-    async fn refund(
-        &self,
-        caller: Allowed<GiveRefunds>,
-        order_id: Path<OrderId>,
-        new: Body<NewRefund>,
-    ) -> Reply<Once<Made<Refund>>> {
-        let (given, back) = meant(&new.content)?;
-        orders::read(caller.app(), &organizer(&caller), order_id.0).await?;
-        caller
-            .once(&new, async |tx| {
-                let reason = &new.content.reason;
-                let refund = orders::give_up(tx, order_id.0, &given, back, reason).await?;
-                let refund = refund.ok_or(OrderError::NothingToRefund)?;
-                Ok(Made::at(&format!("/orders/{}/refunds", order_id.0), refund))
-            })
-            .await
-    }
-
-    /// Mark an order as paid by hand
-    ///
-    /// Of one that is paid by bank transfer or at the door. Marking it twice counts the money once. One that has expired
-    /// is paid after all if its places can still be had.
-    ///
-    /// Errors: ORDER_NOT_FOUND, ORDER_NOT_MODIFIABLE
-    #[oai(
-        path = "/orders/:order_id/payments",
-        method = "post",
-        operation_id = "mark_order_paid"
-    )]
-    async fn pay(
-        &self,
-        caller: Allowed<TakePayments>,
-        order_id: Path<OrderId>,
-        new: Body<NewManualPayment>,
-    ) -> Reply<Once<Created<Order>>> {
-        let (app, id, reader) = (caller.app(), order_id.0, organizer(&caller));
-        orders::read(app, &reader, id).await?;
-        caller
-            .once_elsewhere(&new, async || {
-                orders::mark_paid(app, id, new.content.reference.clone()).await?;
-                let order = orders::read(app, &reader, id).await?;
-                Ok(Created::at(&format!("/orders/{id}"), order))
-            })
-            .await
-    }
-
-    /// List the orders of an event
-    ///
-    /// The newest first. Mail addresses are shown to who may see contact data.
-    ///
-    /// Errors: EVENT_NOT_FOUND
-    #[oai(
-        path = "/events/:event_id/orders",
-        method = "get",
-        operation_id = "list_event_orders"
-    )]
-    async fn of_event(
-        &self,
-        caller: Allowed<ReadOrders>,
-        event_id: Path<EventId>,
-        status: Query<Option<OrderStatus>>,
-        /// Part of a mail address.
-        email: Query<Option<String>>,
-        page: Query<Option<u32>>,
-        limit: Query<Option<u32>>,
-    ) -> Reply<Json<Page<OrderInList>>> {
-        let paging = Paging::new(page.0, limit.0)?;
-        let mut db = caller.read().await?;
-        let organization_id = events::organization_of(&mut db, event_id.0).await?;
-        caller.scope().require(organization_id)?;
-        let contact = caller.reach(CONTACT).require(organization_id).is_ok();
-        let filter = Filter {
-            event_id: Some(event_id.0),
-            status: status.0,
-            email: email.0.filter(|_| contact),
-            user_id: None,
-        };
-        let mut orders = orders::list(&mut db, &filter, paging).await?;
-        if !contact {
-            orders.items.iter_mut().for_each(|order| order.email = None);
-        }
-        Ok(Json(orders))
-    }
-
-    /// List the orders of an account
-    ///
-    /// One's own, by `me` or the id; of anybody for platform administrators. The newest first.
-    #[oai(
-        path = "/users/:user_id/orders",
-        method = "get",
-        operation_id = "list_user_orders"
-    )]
-    async fn of_user(
-        &self,
-        caller: SignedIn,
-        user_id: Path<String>,
-        status: Query<Option<OrderStatus>>,
-        page: Query<Option<u32>>,
-        limit: Query<Option<u32>>,
-    ) -> Reply<Json<Page<OrderInList>>> {
-        let filter = Filter {
-            user_id: Some(account(&caller, &user_id.0)?),
-            status: status.0,
-            ..Filter::default()
-        };
-        let mut db = caller.read().await?;
-        let paging = Paging::new(page.0, limit.0)?;
-        Ok(Json(orders::list(&mut db, &filter, paging).await?))
-    }
-}
-
-/// Whose account a path means.
-pub(crate) fn account(caller: &SignedIn, name: &str) -> Result<UserId> {
-    let me = caller.person()?.user_id;
-    if name == "me" {
-        return Ok(me);
-    }
-    let id = name.parse().map(UserId);
-    let id = id.map_err(|_| Invalid::field("user_id", "must be `me` or a valid uuid"))?;
-    if id != me {
-        caller.must_be_admin()?;
-    }
-    Ok(id)
 }
 
 pub(crate) fn reader<'a>(public: &Public, secret: Option<&'a str>) -> Reader<'a> {
@@ -476,15 +225,6 @@ pub(crate) fn reader<'a>(public: &Public, secret: Option<&'a str>) -> Reader<'a>
         user_id: public.user_id(),
         secret,
         scope: public.reach(READ),
-        placed: None,
-    }
-}
-
-fn organizer<P: Permission>(caller: &Allowed<P>) -> Reader<'static> {
-    Reader {
-        user_id: None,
-        secret: None,
-        scope: caller.scope().clone(),
         placed: None,
     }
 }
@@ -545,8 +285,8 @@ async fn place(
 
 /// How long a caller prefers to wait for the end, if they do.
 fn waiting(prefer: Option<&str>) -> Option<Duration> {
-    let wishes = prefer?.split(',').map(str::trim);
-    let wish = wishes.filter_map(|wish| wish.strip_prefix("wait")).next()?;
+    let mut wishes = prefer?.split(',').map(str::trim);
+    let wish = wishes.find_map(|wish| wish.strip_prefix("wait"))?;
     let seconds = wish
         .trim_start_matches([' ', '='])
         .parse()
@@ -574,17 +314,6 @@ async fn outcome(public: &Public, answer: Once<Placed>, at_most: Duration) -> Re
             .into())
         }
         _ => Ok(answer.instead(Placed::of(order))),
-    }
-}
-
-fn meant(new: &NewRefund) -> Result<(Given, Back)> {
-    match (&new.items, new.amount) {
-        (Some(_), Some(_)) => {
-            Err(Invalid::field("amount", "cannot be named beside `items`").into())
-        }
-        (Some(items), None) => Ok((Given::These(items.clone()), Back::Whole)),
-        (None, Some(amount)) => Ok((Given::None, Back::Amount(amount))),
-        (None, None) => Ok((Given::All, Back::Everything)),
     }
 }
 

@@ -164,6 +164,7 @@ impl<R> Once<R> {
     }
 
     /// Another answer to the same request.
+    #[must_use]
     pub fn instead(self, answer: R) -> Self
     where
         R: IntoResponse,

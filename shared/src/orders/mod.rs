@@ -192,8 +192,8 @@ pub struct PlacedOrder {
     refund_policy: RefundPolicy,
     hold: KeptHold,
     payment_deadline: DateTime<Utc>,
-    /// The hold was made or taken for this order just now, and goes back if the order does not come about.
-    taken: bool,
+    /// The places were not held for an order before, and go back if this one does not come about.
+    fresh: bool,
 }
 
 /// Checks what is to be ordered, and takes the hold for it or holds what is wanted. After that it is written by
@@ -205,93 +205,81 @@ pub async fn prepare(
     new: NewOrder,
 ) -> Result<PlacedOrder> {
     let email = email_of(app, buyer, &new).await?;
-    let taking = Taking::of(app, event, buyer, &new).await?;
-    let (method, token) = payment(&new, taking.sale.total())?;
-    attendees_fit(&new.attendees, taking.sale.tickets())?;
-    let (hold, taken) = taking.take(app).await?;
+    let wish = Wish::of(app, event, buyer, &new).await?;
+    let (method, card) = payment(&new, wish.sale.total())?;
+    attendees_fit(&new.attendees, wish.sale.tickets())?;
+    let fresh = wish.take(app, event).await?;
     let within = match method {
         PaymentMethod::Manual => &app.config.orders.manual_payment_within,
         _ => &app.config.orders.payment_within,
     };
-    let limits = taking.sale.items.iter().filter_map(|item| {
+    let limits = wish.sale.items.iter().filter_map(|item| {
         let kind = event.kind(item.ticket_type_id)?;
         Some((item.ticket_type_id, kind.max_per_buyer?))
     });
     Ok(PlacedOrder {
-        id: hold.id,
+        id: wish.hold.id,
         organization_id: event.event.organization_id,
         event_id: event.event.id,
         user_id: buyer.user_id,
         email,
         secret: ids::url_token(),
         method,
-        token,
+        token: card,
         return_url: new.payment.and_then(|payment| payment.return_url),
         limits: limits.collect(),
         attendees: new.attendees,
         refund_policy: event.event.refund_policy.clone(),
-        hold: KeptHold::of(&hold),
+        hold: KeptHold::of(&wish.hold),
         payment_deadline: app.clock.now() + within.delta(),
-        taken,
-        sale: taking.sale,
+        fresh,
+        sale: wish.sale,
     })
 }
 
-/// What is about to be taken for an order.
-struct Taking {
-    token: HoldToken,
+/// What is about to be ordered.
+struct Wish {
     sale: Sale,
     hold: NewHold,
-    /// It stands on a hold that the buyer has.
-    held: bool,
-    event: EventDetails,
+    /// Of the hold that the buyer has, if it is to stand on one.
+    token: Option<HoldToken>,
 }
 
-impl Taking {
+impl Wish {
     async fn of(app: &App, event: &EventDetails, buyer: &Buyer, new: &NewOrder) -> Result<Self> {
-        let now = app.clock.now();
-        let (token, sale, held) = match &new.hold_token {
-            Some(token) => {
-                let token = HoldToken::decode(token).ok_or(HoldError::Expired)?;
-                let sale = match holds::sale_of(app, buyer, &token).await {
-                    Err(error) => return Err(used(app, &token).await?.unwrap_or(error)),
-                    sale => sale?,
-                };
-                // What was allowed when it was held must be allowed still; the price is that of the hold.
-                holds::offer(app, event, buyer, &sale.wanted()).await?;
-                (token, sale, true)
-            }
-            None => {
-                let sale = holds::offer(app, event, buyer, &new.items).await?;
-                (HoldToken::fresh(event.event.id, now), sale, false)
-            }
-        };
-        let hold = holds::new_hold(event, &token, buyer, &sale)?;
+        if let Some(token) = &new.hold_token {
+            let token = HoldToken::decode(token).ok_or(HoldError::Expired)?;
+            let sale = match holds::sale_of(app, buyer, &token).await {
+                Err(error) => return Err(used(app, &token).await?.unwrap_or(error)),
+                sale => sale?,
+            };
+            // What was allowed when it was held must be allowed still; the price is that of the hold.
+            holds::offer(app, event, buyer, &sale.wanted()).await?;
+            return Ok(Self {
+                hold: holds::new_hold(event, &token, buyer, &sale)?,
+                sale,
+                token: Some(token),
+            });
+        }
+        let sale = holds::offer(app, event, buyer, &new.items).await?;
+        let token = HoldToken::fresh(event.event.id, app.clock.now());
         Ok(Self {
-            token,
+            hold: holds::new_hold(event, &token, buyer, &sale)?,
             sale,
-            hold,
-            held,
-            event: event.clone(),
+            token: None,
         })
     }
 
-    /// The hold, and whether it was taken just now.
-    async fn take(&self, app: &App) -> Result<(NewHold, bool)> {
-        let now = app.clock.now();
-        if self.held {
-            let attached = app
-                .stock
-                .attach(now, self.token.event_id, self.token.id, &self.token.proof())
-                .await?;
-            return match attached {
-                Some(fresh) => Ok((self.hold.clone(), fresh)),
-                None => Err(HoldError::Expired.into()),
-            };
+    /// Has the places held for the order; answers whether they were not before.
+    async fn take(&self, app: &App, event: &EventDetails) -> Result<bool> {
+        if let Some(token) = &self.token {
+            let (now, proof) = (app.clock.now(), token.proof());
+            let attached = app.stock.attach(now, token.event_id, token.id, &proof);
+            return Ok(attached.await?.ok_or(HoldError::Expired)?);
         }
         match stock::place(app, &self.hold).await? {
-            Placed::Placed { .. } => Ok((self.hold.clone(), true)),
-            Placed::Short { short } => Err(self.sale.refusal(&self.event, &short).into()),
+            Placed::Placed { .. } => Ok(true),
+            Placed::Short { short } => Err(self.sale.refusal(event, &short).into()),
             Placed::TooMany | Placed::Cold => Err(HoldError::TooMany.into()),
         }
     }
@@ -446,7 +434,7 @@ impl PlacedOrder {
                 Code::HoldAlreadyUsed | Code::Unavailable | Code::Internal
             )
         };
-        if !self.taken || because.is_some_and(uncertain) {
+        if !self.fresh || because.is_some_and(uncertain) {
             return;
         }
         let (now, proof) = (app.clock.now(), &self.hold.proof);

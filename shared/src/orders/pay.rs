@@ -157,7 +157,7 @@ async fn charge(app: &App, due: &Due, attempt: &Attempt) -> Result<Outcome> {
 }
 
 async fn open_checkout(app: &App, due: &Due, attempt: &Attempt) -> stripe_api::Result<Outcome> {
-    let home = app.config.general.public_url.0.to_string();
+    let home = app.config.general.public_url.0.clone();
     let back = attempt.return_url.clone().unwrap_or(home);
     let new = NewCheckout {
         amount_minor: due.total,

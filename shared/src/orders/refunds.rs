@@ -145,20 +145,19 @@ pub async fn ask(app: &App, id: RefundId) -> Result<Option<RefundOutcome>> {
             failure: None,
         }));
     };
-    let refund = match open.provider_id {
-        Some(known) => app.stripe.refund_status(&known).await,
-        None => {
-            let new = stripe_api::NewRefund {
-                payment,
-                amount_minor: open.amount,
-                metadata: [
-                    ("order_id".to_owned(), open.order_id.to_string()),
-                    ("refund_id".to_owned(), id.to_string()),
-                ]
-                .into(),
-            };
-            app.stripe.refund(&new, &id.to_string()).await
-        }
+    let refund = if let Some(known) = open.provider_id {
+        app.stripe.refund_status(&known).await
+    } else {
+        let new = stripe_api::NewRefund {
+            payment,
+            amount_minor: open.amount,
+            metadata: [
+                ("order_id".to_owned(), open.order_id.to_string()),
+                ("refund_id".to_owned(), id.to_string()),
+            ]
+            .into(),
+        };
+        app.stripe.refund(&new, &id.to_string()).await
     };
     let refund = match refund {
         Err(stripe_api::Error::Refused { code, message }) => {

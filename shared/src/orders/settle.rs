@@ -50,9 +50,10 @@ pub async fn settle(tx: &mut Tx, batch: &[Settlement]) -> Result<Vec<Option<Sett
         };
         let known =
             matches!(&settlement.outcome, Outcome::Paid(r) if counted.contains(&r.reference));
-        let step = match known {
-            true => Step::Nothing,
-            false => order.status.step(&settlement.outcome, settlement.reclaimed),
+        let step = if known {
+            Step::Nothing
+        } else {
+            order.status.step(&settlement.outcome, settlement.reclaimed)
         };
         plan.steps
             .push((order.clone(), settlement.outcome.clone(), step));
@@ -148,7 +149,6 @@ impl Plan {
         for (order, outcome, step) in &self.steps {
             let before = order.status;
             let (changed, status) = match (step, outcome) {
-                (Step::Nothing, _) => (false, before),
                 (Step::Sell, Outcome::Paid(received)) => {
                     tickets.extend(self.tickets_of(order, now));
                     entries.push(entry(order, received));
