@@ -155,15 +155,15 @@ async fn take(
     // A refusal is told inside: to a request that was answered before, it does not matter.
     let answer = service
         .once(body, async |tx| {
-            let seats = seats::take(tx, reserved?, version).await?;
+            let seats = seats::take(app, tx, reserved?, version).await?;
             taken = true;
             Ok(Json(seats))
         })
         .await;
-    if let Some(claim) = held
-        && (answer.is_err() || !taken)
-    {
-        claim.release(app).await;
+    match (&answer, held) {
+        (Err(failure), Some(claim)) => claim.release_after(app, &failure.0).await,
+        (Ok(_), Some(claim)) if !taken => claim.release(app).await,
+        _ => {}
     }
     answer
 }
@@ -177,7 +177,8 @@ async fn give_back(
 ) -> Reply<Once<Json<Seats>>> {
     service
         .once(body, async |tx| {
-            Ok(Json(seats::give_back(tx, id, seats, version).await?))
+            let seats = seats::give_back(service.app(), tx, id, seats, version).await?;
+            Ok(Json(seats))
         })
         .await
 }
