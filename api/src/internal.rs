@@ -98,7 +98,8 @@ impl InternalPaths {
     /// The version is that of the inventory, which grows with every change of what is sold, by whomever. An event
     /// without a total gets one as large as its sessions together.
     ///
-    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_ON_SALE, INSUFFICIENT_SEATS, SEATS_NOT_TAKEN, CONCURRENT_UPDATE
+    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_ON_SALE, INSUFFICIENT_SEATS, SEATS_NOT_TAKEN, CONCURRENT_UPDATE,
+    /// IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED
     #[oai(
         path = "/events/:event_id/update-availability",
         method = "post",
@@ -120,7 +121,7 @@ impl InternalPaths {
 
     /// Return seats of an event
     ///
-    /// Errors: EVENT_NOT_FOUND, SEATS_NOT_TAKEN, CONCURRENT_UPDATE
+    /// Errors: EVENT_NOT_FOUND, SEATS_NOT_TAKEN, CONCURRENT_UPDATE, IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED
     #[oai(
         path = "/events/:event_id/return-seats",
         method = "post",
