@@ -6,7 +6,7 @@ mod faults;
 mod holds;
 mod model;
 mod run;
-mod servers;
+pub mod servers;
 mod steps;
 
 use std::cell::Cell;

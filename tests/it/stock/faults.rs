@@ -9,10 +9,10 @@ use shared::stock::{
     Drift, HoldToken, Level, NewHold, Placed, Short, Source, Told, levels, place, reconcile,
 };
 use shared::{App, Error};
-use tests::{World, workshop, world, world_with};
+use tests::{World, workshop, world};
 use uuid::Uuid;
 
-use super::servers::{Own, eventually};
+use super::servers::{eventually, with_own_redis};
 
 /// An event with one session, which has this many places.
 #[derive(Clone, Copy)]
@@ -31,16 +31,6 @@ async fn event(world: &World, capacity: i32) -> Event {
         id: EventId(id(&event["id"]).expect("an id")),
         session: id(&event["sessions"][0]["id"]).expect("an id"),
     }
-}
-
-async fn with_own_redis(test: impl AsyncFnOnce(&World, &mut Own)) {
-    let mut redis = Own::start().await;
-    let url = redis.url();
-    world_with(&[("REDIS_URL", &url)], async |world| {
-        test(world, &mut redis).await;
-    })
-    .await;
-    redis.remove().await;
 }
 
 impl Event {
@@ -315,6 +305,13 @@ async fn more_holds_than_one_call_clears_away_lapse_all_the_same() {
         for held in [250, 50, 0] {
             assert_eq!(event.level(app).await.0, level(500, 0, held));
         }
+        for _ in 0..450 {
+            event.take(app, 1).await;
+        }
+        world.pass(TimeDelta::minutes(11));
+        // Whoever wants all of them is not told that there are none yet.
+        event.take(app, 500).await;
+        assert_eq!(event.level(app).await.0, level(500, 0, 500));
     })
     .await;
 }
