@@ -22,7 +22,11 @@ struct Event {
 }
 
 async fn event(world: &World, capacity: i32) -> Event {
-    let organizer = world.organizer("lighthouse").await.organizer;
+    event_of(world, "lighthouse", capacity).await
+}
+
+async fn event_of(world: &World, slug: &str, capacity: i32) -> Event {
+    let organizer = world.organizer(slug).await.organizer;
     let mut new = workshop();
     new["capacity"] = capacity.into();
     let event = organizer.post("/events", &new).await.expect(201);
@@ -262,6 +266,35 @@ async fn numbers_that_went_wrong_are_found_by_their_size_and_put_right() {
             assert_eq!(event.level(app).await.0, level(20, 0, 2));
             assert_eq!(reconcile(app).await.expect("both answer"), drift(0));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_put_right_does_not_keep_others_from_it() {
+    with_own_redis(async |world, _| {
+        let app = &world.app;
+        let broken = event(world, 20).await;
+        let fine = event_of(world, "harbour", 20).await;
+        for event in [broken, fine] {
+            event.take(app, 2).await;
+            event.sell(app, 3).await.expect("places");
+        }
+        let pools = app.redis.key(&format!("{{{}}}:pools", broken.id));
+        let mut meddle = redis::cmd("HSET");
+        meddle
+            .arg(&pools)
+            .arg(broken.session.to_string())
+            .arg("what");
+        let mut redis = app.redis.connection();
+        meddle.exec_async(&mut redis).await.expect("Redis answers");
+        reconcile(app).await.expect_err("one is broken");
+        assert_eq!(fine.level(app).await.0, level(20, 3, 2));
+        let mut forget = redis::cmd("DEL");
+        let forgotten = forget.arg(&pools).exec_async(&mut redis).await;
+        forgotten.expect("Redis answers");
+        assert_eq!(broken.level(app).await.0, level(20, 3, 2));
+        reconcile(app).await.expect("both answer");
     })
     .await;
 }
