@@ -98,7 +98,8 @@ impl InternalPaths {
     /// The version is that of the inventory, which grows with every change of what is sold, by whomever. An event
     /// without a total gets one as large as its sessions together.
     ///
-    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_ON_SALE, INSUFFICIENT_SEATS, SEATS_NOT_TAKEN, CONCURRENT_UPDATE
+    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_ON_SALE, INSUFFICIENT_SEATS, SEATS_NOT_TAKEN, CONCURRENT_UPDATE,
+    /// IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED
     #[oai(
         path = "/events/:event_id/update-availability",
         method = "post",
@@ -120,7 +121,7 @@ impl InternalPaths {
 
     /// Return seats of an event
     ///
-    /// Errors: EVENT_NOT_FOUND, SEATS_NOT_TAKEN, CONCURRENT_UPDATE
+    /// Errors: EVENT_NOT_FOUND, SEATS_NOT_TAKEN, CONCURRENT_UPDATE, IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED
     #[oai(
         path = "/events/:event_id/return-seats",
         method = "post",
@@ -155,15 +156,15 @@ async fn take(
     // A refusal is told inside: to a request that was answered before, it does not matter.
     let answer = service
         .once(body, async |tx| {
-            let seats = seats::take(tx, reserved?, version).await?;
+            let seats = seats::take(app, tx, reserved?, version).await?;
             taken = true;
             Ok(Json(seats))
         })
         .await;
-    if let Some(claim) = held
-        && (answer.is_err() || !taken)
-    {
-        claim.release(app).await;
+    match (&answer, held) {
+        (Err(failure), Some(claim)) => claim.release_after(app, &failure.0).await,
+        (Ok(_), Some(claim)) if !taken => claim.release(app).await,
+        _ => {}
     }
     answer
 }
@@ -177,7 +178,8 @@ async fn give_back(
 ) -> Reply<Once<Json<Seats>>> {
     service
         .once(body, async |tx| {
-            Ok(Json(seats::give_back(tx, id, seats, version).await?))
+            let seats = seats::give_back(service.app(), tx, id, seats, version).await?;
+            Ok(Json(seats))
         })
         .await
 }

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::app::{App, Redis};
 use crate::error::Result;
 use crate::events::cache::Events;
-use crate::ids::{self, EventId, VenueId};
+use crate::ids::{self, EventId, OrganizationId, VenueId};
 use crate::venues::Venue;
 
 const BEAT: Duration = Duration::from_millis(200);
@@ -41,6 +41,7 @@ const NEVER: i64 = i64::MIN / 2;
 pub enum Changed {
     Event(EventId),
     Venue(VenueId),
+    Organization(OrganizationId),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +56,8 @@ enum Message {
 pub struct Caches {
     pub(crate) events: Events,
     pub(crate) venues: Shelf<VenueId, Venue>,
+    /// For how long each organization holds places: asked for with every hold.
+    pub(crate) hold_minutes: Shelf<OrganizationId, i32>,
     trust: Trust,
 }
 
@@ -75,6 +78,7 @@ impl Caches {
         Self {
             events: Events::default(),
             venues: Shelf::new(2_000, TimeDelta::minutes(15), |_| 1),
+            hold_minutes: Shelf::new(10_000, TimeDelta::minutes(5), |_| 1),
             trust: Trust {
                 name: ids::fresh(now).to_string(),
                 started: Instant::now(),
@@ -100,6 +104,7 @@ impl Caches {
                     // Lists show its name.
                     self.events.forget_lists();
                 }
+                Changed::Organization(id) => self.hold_minutes.forget(id),
             }
         }
     }
@@ -109,6 +114,7 @@ impl Caches {
         self.trust.forgotten.fetch_add(1, Ordering::SeqCst);
         self.events.forget_everything();
         self.venues.kept.clear();
+        self.hold_minutes.forget_everything();
     }
 
     /// Whether what is in memory counts at this moment.

@@ -1,17 +1,19 @@
 //! What is left of an event, told and followed.
 
-use std::time::Instant;
+mod resize;
+mod stream;
 
 use chrono::TimeDelta;
-use futures_util::future::join_all;
 use redis::AsyncCommands as _;
 use serde_json::{Value, json};
 use shared::events::EventDetails;
 use shared::ids::{EventId, TicketTypeId};
 use shared::stock::{self, HoldToken, NewHold, Placed, Released};
 use shared::{App, events};
-use tests::{World, on_sale, standard, workshop, world, world_with};
+use tests::{World, on_sale, standard, workshop, world};
 use uuid::Uuid;
+
+use crate::stock::servers::with_own_redis;
 
 fn id(value: &Value) -> Uuid {
     value
@@ -177,166 +179,6 @@ async fn what_cannot_be_bought_says_why() {
 }
 
 #[tokio::test]
-async fn a_resize_moves_what_is_left_and_never_below_what_is_held() {
-    world(async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let event = on_sale(&organizer, &workshop(), &standard()).await;
-        let left = async || {
-            let place = format!("{}/availability", at(&event));
-            let left = world.stranger().get(&place).await.expect(200);
-            left["available_spots"].clone()
-        };
-        let (_, taken) = hold(world, &event, 8).await;
-        assert!(placed(&taken));
-        assert_eq!(left().await, 12);
-
-        let session = format!("{}/sessions/S1", at(&event));
-        let resize = async |capacity: i32, version: i64| {
-            let to = json!({"capacity": capacity, "version": version});
-            organizer.put(&session, &to).await
-        };
-        resize(30, 1).await.expect(200);
-        assert_eq!(left().await, 22);
-        let refused = resize(7, 2).await.refused(409, "CAPACITY_BELOW_SOLD");
-        assert_eq!(refused, json!({"taken": 8}));
-        assert_eq!(left().await, 22, "a refused resize takes nothing");
-        resize(9, 1).await.refused(409, "CONCURRENT_UPDATE");
-        assert_eq!(left().await, 22, "nor does one that comes too late");
-        resize(8, 2).await.expect(200);
-        assert_eq!(left().await, 0);
-
-        let limited = json!({"total_capacity": 9, "version": 2});
-        organizer.put(&at(&event), &limited).await.expect(200);
-        resize(20, 3).await.expect(200);
-        assert_eq!(
-            left().await,
-            1,
-            "a new limit counts what was held before it"
-        );
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_resize_in_the_middle_of_a_rush_never_takes_a_held_place() {
-    world(async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let mut event = workshop();
-        event["capacity"] = json!(300);
-        let event = on_sale(&organizer, &event, &standard()).await;
-        let session = format!("{}/sessions/S1", at(&event));
-        let buying = join_all((0..200).map(|_| hold(world, &event, 1)));
-        let resizing = async {
-            let mut capacity = 300;
-            for version in 1..20 {
-                let to = json!({"capacity": capacity - 25, "version": version});
-                let answer = organizer.put(&session, &to).await;
-                if answer.status == 200 {
-                    capacity -= 25;
-                    continue;
-                }
-                answer.refused(409, "CAPACITY_BELOW_SOLD");
-                break;
-            }
-            capacity
-        };
-        let (bought, capacity) = tokio::join!(buying, resizing);
-        let held = bought.iter().filter(|(_, answer)| placed(answer)).count();
-        let left = world
-            .stranger()
-            .get(&format!("{}/availability", at(&event)))
-            .await
-            .expect(200);
-        let session = &left["sessions"][0];
-        assert_eq!(
-            (&session["capacity"], &session["held"]),
-            (&json!(capacity), &json!(held))
-        );
-        assert!(
-            held <= usize::try_from(capacity).expect("a number"),
-            "{held} of {capacity}"
-        );
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn changes_reach_those_who_follow_within_half_a_second() {
-    world(async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let event = on_sale(&organizer, &workshop(), &standard()).await;
-        let place = format!("{}/availability/stream", at(&event));
-        let mut follower = world.stranger().follow(&place).await;
-        let first = follower.next().await.expect("a message");
-        assert_eq!(first["available_spots"], 20);
-
-        hold(world, &event, 3).await;
-        let held_at = Instant::now();
-        follower.until(|left| left["available_spots"] == 17).await;
-        // A quarter of a second is meant; a machine that is busy with other tests is given as much again.
-        assert!(
-            held_at.elapsed().as_millis() < 500,
-            "{:?}",
-            held_at.elapsed()
-        );
-
-        let mut late = world.stranger().follow(&place).await;
-        assert_eq!(late.next().await.expect("a message")["available_spots"], 17);
-        world.pass(TimeDelta::minutes(10));
-        for follower in [&mut follower, &mut late] {
-            follower.until(|left| left["available_spots"] == 20).await;
-        }
-        let stop = json!({"status": "cancelled", "reason": "Storm", "version": 2});
-        organizer
-            .put(&format!("{}/status", at(&event)), &stop)
-            .await
-            .expect(200);
-        follower.until(|left| left["status"] == "cancelled").await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_thousand_who_follow_cost_one_look() {
-    let no_limit = [("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0")];
-    world_with(&no_limit, async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let event = on_sale(&organizer, &workshop(), &standard()).await;
-        let place = format!("{}/availability/stream", at(&event));
-        let stranger = world.stranger();
-        let mut followers = join_all((0..1_000).map(|_| stranger.follow(&place))).await;
-        join_all(
-            followers
-                .iter_mut()
-                .map(|follower| follower.until(|_| true)),
-        )
-        .await;
-
-        hold(world, &event, 3).await;
-        let clock = Instant::now();
-        let told = followers
-            .iter_mut()
-            .map(|f| f.until(|left| left["available_spots"] == 17));
-        join_all(told).await;
-        let looks = world.app.watched();
-        assert_eq!(looks, 1, "one event is looked at, whoever follows");
-        assert!(clock.elapsed().as_secs() < 5, "{:?}", clock.elapsed());
-
-        drop(followers);
-        let gone = async {
-            while world.app.watched() > 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        let patience = std::time::Duration::from_secs(30);
-        tokio::time::timeout(patience, gone)
-            .await
-            .expect("nobody looks for nobody");
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn redis_that_forgot_everything_is_told_again() {
     world(async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;
@@ -357,6 +199,48 @@ async fn redis_that_forgot_everything_is_told_again() {
         );
         let (_, taken) = hold(world, &event, 20).await;
         assert!(placed(&taken));
+    })
+    .await;
+}
+
+/// How many scripts this Redis was asked to run.
+async fn calls(world: &World) -> i64 {
+    let mut redis = world.app.redis.connection();
+    let mut info = redis::cmd("INFO");
+    let info = info.arg("commandstats").query_async(&mut redis).await;
+    let info: String = info.expect("figures");
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    let number = line.and_then(|line| line.split(',').next());
+    number.map_or(0, |number| number.parse().expect("a number"))
+}
+
+#[tokio::test]
+async fn what_is_left_of_twenty_pools_is_one_question() {
+    with_own_redis(async |world, _| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let mut new = workshop();
+        new["total_capacity"] = json!(90);
+        let event = on_sale(&organizer, &new, &standard()).await;
+        for _ in 0..18 {
+            let mut few = standard();
+            few["quantity"] = json!(5);
+            let types = format!("{}/ticket-types", at(&event));
+            organizer.post(&types, &few).await.expect(201);
+        }
+        let details = details(&world.app, &event).await;
+        let left = async || {
+            events::availability(&world.app, &details)
+                .await
+                .expect("Redis")
+        };
+        assert_eq!(left().await.ticket_types.len(), 19);
+        let before = calls(world).await;
+        for _ in 0..50 {
+            left().await;
+        }
+        assert_eq!(calls(world).await, before + 50);
     })
     .await;
 }

@@ -1,5 +1,8 @@
 //! Holding places, giving them back, and everything that keeps one from it.
 
+mod faults;
+mod refused;
+
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -101,19 +104,99 @@ async fn a_hold_lapses_and_its_places_are_bought_by_the_next() {
 }
 
 #[tokio::test]
-async fn two_buyers_at_the_last_place_one_hold() {
+async fn two_buyers_at_the_last_place_one_hold_and_the_other_hears_of_what_there_is_no_more() {
     world(async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;
-        let event = small_event(&organizer, 1).await;
+        let by_session = small_event(&organizer, 1).await;
+        let mut few = standard();
+        few["quantity"] = json!(1);
+        let by_type = on_sale(&organizer, &workshop(), &few).await;
+        let mut limited = workshop();
+        limited["total_capacity"] = json!(1);
+        let by_event = on_sale(&organizer, &limited, &standard()).await;
         let stranger = world.stranger();
-        let wanted = wanted(&event, 1);
-        let answers = join_all((0..20).map(|_| stranger.post("/holds", &wanted))).await;
-        let (got, refused): (Vec<_>, Vec<_>) =
-            answers.into_iter().partition(|answer| answer.status == 201);
-        assert_eq!(got.len(), 1);
-        for answer in refused {
-            answer.refused(409, "INSUFFICIENT_CAPACITY");
+        for (event, sessions) in [
+            (by_session, json!(["S1"])),
+            (by_type, json!([])),
+            (by_event, json!([])),
+        ] {
+            let wanted = wanted(&event, 1);
+            let answers = join_all((0..20).map(|_| stranger.post("/holds", &wanted))).await;
+            let (got, refused): (Vec<_>, Vec<_>) =
+                answers.into_iter().partition(|answer| answer.status == 201);
+            assert_eq!(got.len(), 1);
+            for answer in refused {
+                assert_eq!(
+                    answer.refused(409, "INSUFFICIENT_CAPACITY"),
+                    json!({
+                        "ticket_type_id": event["ticket_types"][0]["id"], "requested": 1, "available": 0,
+                        "limiting_sessions": sessions,
+                    })
+                );
+            }
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_organization_says_for_how_long_places_are_held() {
+    world(async |world| {
+        let lighthouse = world.organizer("lighthouse").await;
+        let event = small_event(&lighthouse.organizer, 10).await;
+        let owner = world.member(lighthouse.id, "owner").await.client;
+        let stranger = world.stranger();
+        for (version, minutes, until, extended) in [
+            (1, 1, "2026-01-15T10:31:00Z", "2026-01-15T10:32:00Z"),
+            (2, 60, "2026-01-15T11:30:00Z", "2026-01-15T12:30:00Z"),
+        ] {
+            let place_of = format!("/organizations/{}", lighthouse.id);
+            let change = json!({"version": version, "settings": {"hold_minutes": minutes}});
+            owner.put(&place_of, &change).await.expect(200);
+            let hold = stranger
+                .post("/holds", &wanted(&event, 1))
+                .await
+                .expect(201);
+            assert_eq!(hold["expires_at"], until);
+            let extend = format!("{}/extend", place(&hold));
+            // What is changed later does not move a hold that was made before.
+            let longer = stranger.post(&extend, &json!({})).await.expect(200);
+            assert_eq!(longer["expires_at"], extended);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hold_is_extended_once_however_many_ask_at_once_and_not_when_it_is_over() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = small_event(&organizer, 10).await;
+        let stranger = world.stranger();
+        let hold = stranger
+            .post("/holds", &wanted(&event, 1))
+            .await
+            .expect(201);
+        let (extend, nothing) = (format!("{}/extend", place(&hold)), json!({}));
+        let answers = join_all((0..10).map(|_| stranger.post(&extend, &nothing))).await;
+        let longer = answers.iter().filter(|answer| answer.status == 200).count();
+        assert_eq!(longer, 1);
+        let refused = stranger.post(&extend, &nothing).await;
+        // Whoever did not hear the first answer hears it now.
+        assert_eq!(
+            refused.refused(409, "HOLD_ALREADY_EXTENDED"),
+            json!({"expires_at": "2026-01-15T10:50:00Z"})
+        );
+        let hold = stranger
+            .post("/holds", &wanted(&event, 1))
+            .await
+            .expect(201);
+        world.pass(TimeDelta::minutes(10));
+        let late = format!("{}/extend", place(&hold));
+        stranger
+            .post(&late, &nothing)
+            .await
+            .refused(410, "HOLD_EXPIRED");
     })
     .await;
 }
@@ -168,71 +251,6 @@ async fn a_repeated_request_holds_once_and_a_neighbours_key_is_their_own() {
             .expect(201);
         assert_ne!(first["token"], other["token"]);
         assert_eq!(left(world, &event).await, 8);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_cannot_be_held_is_refused_with_the_reason() {
-    world(async |world| {
-        let lighthouse = world.organizer("lighthouse").await;
-        let organizer = &lighthouse.organizer;
-        let mut kind = standard();
-        kind["min_per_order"] = json!(2);
-        kind["max_per_order"] = json!(4);
-        kind["sales_start"] = json!("2026-01-16T00:00:00Z");
-        let event = on_sale(organizer, &workshop(), &kind).await;
-        let stranger = world.stranger();
-        stranger
-            .post("/holds", &wanted(&event, 2))
-            .await
-            .refused(409, "SALES_NOT_OPEN");
-        world.pass(TimeDelta::days(1));
-        for quantity in [1, 5] {
-            let answer = stranger.post("/holds", &wanted(&event, quantity)).await;
-            let details = answer.refused(422, "QUANTITY_LIMIT");
-            assert_eq!((&details["min"], &details["max"]), (&json!(2), &json!(4)));
-        }
-        let mut twice = wanted(&event, 2);
-        twice["items"] = json!([twice["items"][0], twice["items"][0]]);
-        let bad = stranger.post("/holds", &twice).await.bad_fields();
-        assert_eq!(bad, ["items[1].ticket_type_id"]);
-        let mut other = wanted(&event, 2);
-        other["items"][0]["ticket_type_id"] = event["id"].clone();
-        stranger
-            .post("/holds", &other)
-            .await
-            .refused(404, "TICKET_TYPE_NOT_FOUND");
-        let mut other = wanted(&event, 2);
-        other["event_id"] = event["ticket_types"][0]["id"].clone();
-        stranger
-            .post("/holds", &other)
-            .await
-            .refused(404, "EVENT_NOT_FOUND");
-
-        let mut hidden = standard();
-        hidden["hidden"] = json!(true);
-        let event = on_sale(organizer, &workshop(), &hidden).await;
-        stranger
-            .post("/holds", &wanted(&event, 1))
-            .await
-            .refused(404, "TICKET_TYPE_NOT_FOUND");
-        let mut members = standard();
-        members["member_price"] = json!(3000);
-        let event = on_sale(organizer, &workshop(), &members).await;
-        let member = world.member(lighthouse.id, "member").await.client;
-        let hold = member.post("/holds", &wanted(&event, 1)).await.expect(201);
-        assert_eq!(hold["subtotal"], 3000);
-        let hold = stranger
-            .post("/holds", &wanted(&event, 1))
-            .await
-            .expect(201);
-        assert_eq!(hold["subtotal"], 4500);
-        world.pass(TimeDelta::days(30));
-        stranger
-            .post("/holds", &wanted(&event, 1))
-            .await
-            .refused(409, "SALES_ENDED");
     })
     .await;
 }

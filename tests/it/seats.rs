@@ -1,8 +1,9 @@
 //! Seats for another service that sells from the same stock.
 
-use futures_util::future::join_all;
+mod rush;
+
 use serde_json::{Value, json};
-use tests::{Client, on_sale, standard, workshop, world};
+use tests::{on_sale, standard, workshop, world};
 
 fn seats_of(event: &Value) -> String {
     format!("/internal/events/{}", event["id"].as_str().expect("an id"))
@@ -132,37 +133,89 @@ async fn seats_are_there_for_the_services_of_the_organization_while_it_sells() {
     .await;
 }
 
-/// Takes seats until it gets them, with the version that the refusal tells.
-async fn insist(service: &Client, update: &str, seats: i64) -> usize {
-    let mut version = json!(1);
-    for tries in 1..1_000 {
-        let answer = service.post(update, &take(seats, &version)).await;
-        if answer.status == 200 {
-            return tries;
+#[tokio::test]
+async fn a_stranger_learns_nothing_of_an_event_by_returning_seats() {
+    world(async |world| {
+        let lighthouse = world.organizer("lighthouse").await;
+        let rivals = world.organizer("rivals").await;
+        let event = on_sale(&lighthouse.organizer, &workshop(), &standard()).await;
+        let theirs = world.internal(rivals.id).await;
+        let nowhere = "/internal/events/01900000-0000-7000-8000-000000000000";
+        for place in [seats_of(&event), nowhere.to_owned()] {
+            for version in [1, 7] {
+                let some = json!({"quantity": 1, "version": version});
+                for path in ["return-seats", "update-availability"] {
+                    let answer = theirs.post(&format!("{place}/{path}"), &some).await;
+                    answer.refused(404, "EVENT_NOT_FOUND");
+                }
+            }
         }
-        version = answer.refused(409, "CONCURRENT_UPDATE")["current_version"].clone();
-    }
-    panic!("never got through");
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn fifty_who_hammer_all_get_through_and_the_total_is_exact() {
+async fn what_others_hold_is_not_free_for_a_service() {
     world(async |world| {
         let lighthouse = world.organizer("lighthouse").await;
-        let mut event = workshop();
-        event["capacity"] = json!(100);
-        let event = on_sale(&lighthouse.organizer, &event, &standard()).await;
+        let event = on_sale(&lighthouse.organizer, &workshop(), &standard()).await;
         let service = world.internal(lighthouse.id).await;
         let place = seats_of(&event);
         let update = format!("{place}/update-availability");
-        join_all((0..50).map(|_| insist(&service, &update, 2))).await;
-        let seats = service.get(&place).await.expect(200);
-        assert_eq!(
-            (&seats["available_seats"], &seats["version"]),
-            (&json!(0), &json!(51))
-        );
-        let more = service.post(&update, &take(1, &json!(51))).await;
-        more.refused(409, "INSUFFICIENT_SEATS");
+        service.post(&update, &take(1, &json!(1))).await.expect(200);
+        let stranger = world.stranger();
+        let hold = stranger
+            .post("/holds", &wanted(&event, 5))
+            .await
+            .expect(201);
+
+        let more = service.post(&update, &take(2, &json!(2))).await.expect(200);
+        assert_eq!(more["available_seats"], 12);
+        assert_eq!(service.get(&place).await.expect(200), more);
+        let short = service.post(&update, &take(13, &json!(3))).await;
+        let details = short.refused(409, "INSUFFICIENT_SEATS");
+        assert_eq!(details, json!({"requested": 13, "available": 12}));
+        let back = json!({"quantity": 3, "version": 3});
+        let back = service.post(&format!("{place}/return-seats"), &back).await;
+        assert_eq!(back.expect(200)["available_seats"], 15);
+        let token = hold["token"].as_str().expect("a token");
+        let gone = stranger.delete(&format!("/holds/{token}")).await;
+        assert_eq!(gone.status, 204);
     })
     .await;
+}
+
+#[tokio::test]
+async fn seats_that_another_service_has_stay_counted() {
+    world(async |world| {
+        let lighthouse = world.organizer("lighthouse").await;
+        let organizer = &lighthouse.organizer;
+        let event = on_sale(organizer, &workshop(), &standard()).await;
+        let service = world.internal(lighthouse.id).await;
+        let place = seats_of(&event);
+        let update = format!("{place}/update-availability");
+        service.post(&update, &take(3, &json!(1))).await.expect(200);
+        let at = format!("/events/{}", event["id"].as_str().expect("an id"));
+        let version = organizer.get(&at).await.expect(200)["version"].clone();
+        let limitless = json!({"total_capacity": null, "version": version});
+        let details = organizer.put(&at, &limitless).await;
+        assert_eq!(
+            details.refused(409, "CAPACITY_BELOW_SOLD"),
+            json!({"taken": 3})
+        );
+        let gone = organizer.delete(&at).await;
+        gone.refused(409, "EVENT_HAS_REGISTRATIONS");
+        let back = json!({"quantity": 3, "version": 2});
+        service
+            .post(&format!("{place}/return-seats"), &back)
+            .await
+            .expect(200);
+        organizer.put(&at, &limitless).await.expect(200);
+    })
+    .await;
+}
+
+fn wanted(event: &Value, quantity: i64) -> Value {
+    let kind = &event["ticket_types"][0]["id"];
+    json!({"event_id": event["id"], "items": [{"ticket_type_id": kind, "quantity": quantity}]})
 }

@@ -6,7 +6,7 @@ mod faults;
 mod holds;
 mod model;
 mod run;
-mod servers;
+pub mod servers;
 mod steps;
 
 use std::cell::Cell;
@@ -83,6 +83,6 @@ fn they_do_so_on_a_cluster() {
         );
         assert_eq!(cluster.keys().await, [0, 0, 0]);
     });
-    tell(&runtime, &connection, true, 20);
+    tell(&runtime, &connection, true, 80);
     runtime.block_on(cluster.remove());
 }

@@ -39,6 +39,7 @@ pub const WEBHOOK_SECRET: &str = "whsec_world";
 /// One test's own product.
 pub struct World {
     pub app: App,
+    settings: BTreeMap<String, String>,
     hands: worker::Hands,
     pub base: String,
     pub inbox: sandbox::Inbox,
@@ -117,7 +118,7 @@ impl World {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let config = Config::read(&Source {
-            env,
+            env: env.clone(),
             file: toml::Table::new(),
         })
         .expect("the test's settings");
@@ -134,6 +135,7 @@ impl World {
         let hands = worker::Hands::new(app.clone()).expect("the hands of a worker");
         Self {
             app,
+            settings: env,
             hands,
             base,
             inbox,
@@ -150,6 +152,12 @@ impl World {
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(api::serve(app, listener, self.stop.clone()));
         base
+    }
+
+    /// The same, with a process of its own: what `test_api` is to be told.
+    #[must_use]
+    pub fn settings(&self) -> String {
+        serde_json::to_string(&self.settings).expect("text")
     }
 
     /// Stripe, which goes by the test's clock. What it tells by itself waits until the test has it delivered:

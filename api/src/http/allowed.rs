@@ -371,15 +371,15 @@ impl<P: Permission> Allowed<P> {
         events::set_aside(&self.access.app, &self.scope, event_id, part, capacity).await
     }
 
-    /// Does the work in one transaction; places that were set aside for it go back if it does not come about.
+    /// Does the work in one transaction; places that were set aside for it go back if it is refused.
     pub async fn change_having<T>(
         &self,
         aside: Option<Claim>,
         work: impl AsyncFnOnce(&mut Tx) -> Result<T>,
     ) -> Result<T> {
         let done = self.change(work).await;
-        if let (Err(_), Some(claim)) = (&done, aside) {
-            claim.release(&self.access.app).await;
+        if let (Err(failure), Some(claim)) = (&done, aside) {
+            claim.release_after(&self.access.app, failure).await;
         }
         done
     }

@@ -209,14 +209,15 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
     // What is said at the door holds passwords and tokens: no answer is kept to be given again.
     let at_the_door = path.starts_with(&format!("{PREFIX}/auth/"));
     let creates = method == "post" && operation["responses"].get("201").is_some() && !at_the_door;
-    if creates {
+    if creates || own.contains(&Code::IdempotencyInFlight) {
         add_header(
             operation,
             "Idempotency-Key",
             "The same key makes a repeated request the same request.",
         );
     }
-    if own.contains(&Code::ConcurrentUpdate) {
+    // Another service tells the version in the body.
+    if own.contains(&Code::ConcurrentUpdate) && !path.starts_with("/internal") {
         add_header(
             operation,
             "If-Match",

@@ -69,11 +69,12 @@ impl PoolOf {
         capacity: Option<i32>,
         aside: Option<Claim>,
     ) -> Result<()> {
-        tx.tell_places(Places::Rearranged(self.event_id));
         let Some(capacity) = capacity else {
+            tx.tell_places(Places::Rearranged(self.event_id));
             return store::delete_pool(tx, self.id).await;
         };
         let Some(before) = store::lock_pool(tx, self.id).await? else {
+            tx.tell_places(Places::Rearranged(self.event_id));
             return self.limit(tx, capacity).await;
         };
         if before.sold > capacity {
@@ -86,10 +87,8 @@ impl PoolOf {
             let current = self.version;
             return Err(VersionError::Stale { current }.into());
         }
-        store::resize_pool(tx, self.id, capacity).await?;
-        if let Some(claim) = aside {
-            tx.tell_places(claim.done());
-        }
+        let told = store::resize_pool(tx, self.id, capacity).await?;
+        tx.tell_places(Places::moved(self.event_id, aside, told));
         Ok(())
     }
 }

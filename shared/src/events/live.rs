@@ -1,7 +1,7 @@
-//! Watching what is left of an event: one look every quarter of a second, however many watch.
+//! Watching what is left of an event: a few looks a second, however many watch.
 //!
 //! Looking beats being told: holds lapse by the clock, which tells nobody, and a rush of thousands of changes a
-//! second costs four looks. A Redis that goes away and comes back is looked at again like before.
+//! second costs four looks. Whoever has not heard anything for a while hears of a change sooner. A Redis that goes away and comes back is looked at again like before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,9 @@ use crate::error::Result;
 use crate::ids::EventId;
 use crate::stock;
 
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Less than what lies between two messages at least, so that a change is told within that.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const BETWEEN_MESSAGES: Duration = Duration::from_millis(250);
 
 /// What the public could buy when it was looked at last; nothing before the first look.
 pub type Latest = Option<Arc<Availability>>;
@@ -52,7 +54,9 @@ async fn look(app: App, event_id: EventId, sender: watch::Sender<Latest>) {
         match latest(&app, event_id).await {
             Ok(None) => break,
             Ok(Some(latest)) => {
-                sender.send_if_modified(|known| latest.replaces(known));
+                if sender.send_if_modified(|known| latest.replaces(known)) {
+                    tick.reset_after(BETWEEN_MESSAGES);
+                }
             }
             // The next look may be luckier; whoever watches keeps what they know.
             Err(error) => tracing::debug!(%event_id, %error, "no look at what is left"),

@@ -9,10 +9,11 @@ use serde_json::json;
 
 use super::{EventError, Status, lock, record, store};
 use crate::access::Scope;
+use crate::activity::Activity;
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::EventId;
-use crate::stock::{self, Claim, Level, Places, Told};
+use crate::stock::{self, Claim, Level, Places};
 use crate::tx::Tx;
 use crate::version::VersionError;
 
@@ -61,11 +62,9 @@ pub async fn reserve(
         return Err(EventError::NotOnSale.into());
     }
     // A stale caller is told so before anything is taken from the others.
-    if inventory.version.unwrap_or(1) != version {
-        return Err(VersionError::Stale {
-            current: inventory.version.unwrap_or(1),
-        }
-        .into());
+    let current = inventory.version.unwrap_or(1);
+    if current != version {
+        return Err(VersionError::Stale { current }.into());
     }
     match Claim::take(app, id, id.0, seats).await? {
         Ok(claim) => Ok(claim),
@@ -78,16 +77,29 @@ pub async fn reserve(
 }
 
 /// Sells seats for the other service.
-pub async fn take(tx: &mut Tx, claim: Claim, version: i64) -> Result<Seats> {
-    let told = move_seats(tx, claim.event_id, claim.places, version).await?;
-    tx.tell_places(claim.done());
-    answer(tx, claim.event_id, told).await
+pub async fn take(app: &App, tx: &mut Tx, claim: Claim, version: i64) -> Result<Seats> {
+    let id = claim.event_id;
+    let held = held(app, id).await - i64::from(claim.places);
+    change(tx, id, claim.places, version, Some(claim), held).await
 }
 
 /// Takes seats back from the other service; never more than it has.
-pub async fn give_back(tx: &mut Tx, id: EventId, seats: i32, version: i64) -> Result<Seats> {
-    let told = move_seats(tx, id, -seats, version).await?;
-    answer(tx, id, told).await
+pub async fn give_back(
+    app: &App,
+    tx: &mut Tx,
+    id: EventId,
+    seats: i32,
+    version: i64,
+) -> Result<Seats> {
+    let held = held(app, id).await;
+    change(tx, id, -seats, version, None, held).await
+}
+
+/// How many places of the event's pool are held right now, as far as Redis can tell.
+async fn held(app: &App, id: EventId) -> i64 {
+    let levels = app.stock.read(app.clock.now(), id).await;
+    let levels = levels.unwrap_or_default().unwrap_or_default();
+    levels.get(&id.0).map_or(0, |level| level.held)
 }
 
 /// Gives the event a pool of its own if it has none, as large as all of its sessions together: it takes nothing from
@@ -108,50 +120,57 @@ pub async fn ensure_pool(tx: &mut Tx, id: EventId) -> Result<()> {
     Ok(())
 }
 
-async fn move_seats(tx: &mut Tx, id: EventId, seats: i32, version: i64) -> Result<Told> {
-    if let Some(told) = store::move_seats(tx, id, seats, version).await? {
-        return Ok(told);
-    }
+/// Whatever else is to be known is asked before: from the change of the row to the commit, everybody waits for it.
+async fn change(
+    tx: &mut Tx,
+    id: EventId,
+    seats: i32,
+    version: i64,
+    claim: Option<Claim>,
+    held: i64,
+) -> Result<Seats> {
     let inventory = store::inventory(tx, id).await?;
-    let current = inventory
-        .and_then(|inventory| inventory.version)
-        .unwrap_or(1);
-    if current != version {
-        return Err(VersionError::Stale { current }.into());
-    }
-    Err(EventError::SeatsNotTaken.into())
-}
-
-async fn answer(tx: &mut Tx, id: EventId, told: Told) -> Result<Seats> {
-    let inventory = store::inventory(tx, id).await?;
-    let inventory = inventory.ok_or(EventError::NotFound)?;
-    tx.require(inventory.organization_id)?;
-    let level = Level {
-        capacity: told.capacity.into(),
-        sold: told.sold.into(),
-        held: 0,
+    let inventory = ours(tx.scope(), inventory)?;
+    let Some(told) = store::move_seats(tx, id, seats, version).await? else {
+        return Err(refusal(tx, id, version).await?);
     };
-    tx.record(crate::activity::Activity {
+    tx.record(Activity {
         organization_id: Some(inventory.organization_id),
         kind: "event.seats_moved",
         subject: id.into(),
         data: json!({ "sold": told.sold, "version": told.version }),
     });
-    tx.tell_places(Places::Moved {
-        event_id: id,
-        holds: Vec::new(),
-        pools: vec![told.clone()],
-    });
+    let level = Level {
+        capacity: told.capacity.into(),
+        sold: told.sold.into(),
+        held: held.max(0),
+    };
     let inventory = store::Inventory {
         version: Some(told.version),
         ..inventory
     };
+    tx.tell_places(Places::moved(id, claim, told));
     Ok(inventory.seats(id, level.free()))
 }
 
-/// To whoever may not act for its organization, an event does not exist.
+/// Why no seats were moved.
+async fn refusal(tx: &mut Tx, id: EventId, version: i64) -> Result<Error> {
+    let inventory = store::inventory(tx, id).await?;
+    let current = inventory
+        .and_then(|inventory| inventory.version)
+        .unwrap_or(1);
+    if current == version {
+        return Ok(EventError::SeatsNotTaken.into());
+    }
+    Ok(VersionError::Stale { current }.into())
+}
+
 async fn inventory(app: &App, scope: &Scope, id: EventId) -> Result<store::Inventory> {
-    let inventory = store::inventory(&mut *app.read().await?, id).await?;
+    ours(scope, store::inventory(&mut *app.read().await?, id).await?)
+}
+
+/// To whoever may not act for its organization, an event does not exist.
+fn ours(scope: &Scope, inventory: Option<store::Inventory>) -> Result<store::Inventory> {
     let ours = |inventory: &store::Inventory| scope.require(inventory.organization_id).is_ok();
     Ok(inventory.filter(ours).ok_or(EventError::NotFound)?)
 }

@@ -330,6 +330,7 @@ pub(super) async fn taken_before(
     Ok((taken.sold, taken.ordered))
 }
 
+/// `sold` of it were sold before it had a limit.
 pub(super) async fn insert_pool(
     db: &mut PgConnection,
     id: Uuid,
@@ -396,35 +397,40 @@ pub(super) async fn lock_pool(db: &mut PgConnection, id: Uuid) -> Result<Option<
     Ok(pool.fetch_optional(db).await?)
 }
 
-pub(super) async fn resize_pool(db: &mut PgConnection, id: Uuid, capacity: i32) -> Result<()> {
-    sqlx::query!(
-        "update pools set capacity = $2, version = version + 1 where id = $1 and capacity <> $2",
+pub(super) async fn resize_pool(db: &mut PgConnection, id: Uuid, capacity: i32) -> Result<Told> {
+    let told = sqlx::query_as!(
+        Told,
+        "update pools set capacity = $2, version = version + 1 where id = $1
+         returning id, capacity, sold, version",
         id,
         capacity,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    Ok(told.fetch_one(db).await?)
 }
 
-/// Does nothing where there is none. Of a type with a quantity only, so that what is sold of it stays counted.
+/// Does nothing where there is none. Not of a type that was sold, nor what another service has sold from, so that it
+/// stays counted.
 pub(super) async fn delete_pool(db: &mut PgConnection, id: Uuid) -> Result<()> {
-    let sold = sqlx::query_scalar!(
-        "delete from pools where id = $1 returning kind = 'ticket_type' and sold > 0",
+    let gone = sqlx::query!(
+        r#"delete from pools where id = $1
+           returning kind = 'ticket_type' and sold > 0 as "has_sales!", sold_elsewhere"#,
         id
-    )
-    .fetch_optional(db)
-    .await?;
-    if sold.flatten() == Some(true) {
-        return Err(EventError::TicketTypeHasSales.into());
+    );
+    match gone.fetch_optional(db).await? {
+        Some(gone) if gone.has_sales => Err(EventError::TicketTypeHasSales.into()),
+        Some(gone) if gone.sold_elsewhere > 0 => Err(EventError::CapacityBelowSold {
+            taken: gone.sold_elsewhere.into(),
+        }
+        .into()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-/// How many places of the event are sold, counted by sessions.
+/// How many places of the event are sold, by us, counted by sessions, and by another service.
 pub(super) async fn sold(db: &mut PgConnection, event_id: EventId) -> Result<i64> {
     let sold = sqlx::query_scalar!(
-        r#"select coalesce(sum(sold), 0) as "sold!" from pools where event_id = $1 and kind = 'session'"#,
+        r#"select coalesce(sum(case kind when 'session' then sold else sold_elsewhere end), 0) as "sold!"
+           from pools where event_id = $1"#,
         event_id as _,
     );
     Ok(sold.fetch_one(db).await?)

@@ -25,6 +25,7 @@ use crate::access::{self, AccessError};
 use crate::accounts;
 use crate::activity::{self, Activity};
 use crate::app::App;
+use crate::cache::Changed;
 use crate::clock::Time;
 use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{OrganizationId, RoleId, UserId};
@@ -225,6 +226,7 @@ pub async fn change(
     organization.version += 1;
     organization.updated_at = tx.now().into();
     store::update(tx, &organization).await?;
+    tx.changed(Changed::Organization(id));
     record(tx, id, "organization.changed", Value::Object(changes));
     Ok(organization)
 }
@@ -239,15 +241,18 @@ pub async fn by_slug(db: &mut PgConnection, slug: &str) -> Result<Option<Organiz
     store::by_slug(db, slug).await
 }
 
-/// The organization as it is now. Until the end of the transaction nobody else changes it, or who belongs to it.
 /// For how many minutes the organization holds places for a buyer.
 pub(crate) async fn hold_minutes(app: &App, id: OrganizationId) -> Result<i32> {
-    Ok(get(&mut *app.read().await?, id)
-        .await?
-        .settings
-        .hold_minutes)
+    let load = async || {
+        let organization = get(&mut *app.read().await?, id).await?;
+        Ok(organization.settings.hold_minutes)
+    };
+    let shelf = &app.caches.hold_minutes;
+    let minutes = app.caches.get(shelf, id, app.clock.now(), load).await?;
+    Ok(*minutes)
 }
 
+/// The organization as it is now. Until the end of the transaction nobody else changes it, or who belongs to it.
 pub(crate) async fn lock(tx: &mut Tx, id: OrganizationId) -> Result<Organization> {
     store::lock(tx, id).await?;
     get(tx, id).await

@@ -6,9 +6,9 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{HoldToken, NewHold, Placed, Places, place};
+use super::{HoldToken, NewHold, Placed, place};
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::ids::{EventId, OrderId};
 
 const LIVES: TimeDelta = TimeDelta::minutes(1);
@@ -54,17 +54,15 @@ impl Claim {
         })
     }
 
-    /// What Redis is to hear when the places are gone from the pool.
-    pub(crate) fn done(self) -> Places {
-        Places::Moved {
-            event_id: self.event_id,
-            holds: vec![self.id],
-            pools: Vec::new(),
+    /// Gives the places back if what they were taken for was refused. Of any other failure it is not known what came
+    /// about, so they stay taken until they lapse.
+    pub async fn release_after(self, app: &App, failure: &Error) {
+        if !matches!(failure.code().kind(), Kind::Internal | Kind::Unavailable) {
+            self.release(app).await;
         }
     }
 
-    /// Gives the places back, because what they were taken for did not come about. They lapse by themselves if Redis
-    /// cannot be told.
+    /// Gives the places back. They lapse by themselves if Redis cannot be told.
     pub async fn release(self, app: &App) {
         let now = app.clock.now();
         let released = app.stock.release(now, self.event_id, self.id, None).await;

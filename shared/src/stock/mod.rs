@@ -23,7 +23,7 @@ use chrono::{DateTime, Utc};
 use redis::aio::{ConnectionLike, ConnectionManager};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 pub use claim::Claim;
@@ -41,8 +41,11 @@ use keys::Keys;
 pub struct Stock<C = ConnectionManager> {
     connection: C,
     prefix: Arc<str>,
-    warming: Arc<Mutex<()>>,
+    warming: Arc<[Mutex<()>; WARMED_AT_ONCE]>,
 }
+
+/// More events than this are not brought to Redis by one process at a time.
+const WARMED_AT_ONCE: usize = 16;
 
 /// How many places of a pool there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -77,12 +80,14 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         Self {
             connection,
             prefix: prefix.into(),
-            warming: Arc::default(),
+            warming: Arc::new(std::array::from_fn(|_| Mutex::default())),
         }
     }
 
-    async fn warming(&self) -> OwnedMutexGuard<()> {
-        self.warming.clone().lock_owned().await
+    /// One at a time for an event: after a loss everybody asks at once, and one answer is enough.
+    async fn warming(&self, event_id: EventId) -> MutexGuard<'_, ()> {
+        let at = event_id.0.as_u128() % WARMED_AT_ONCE as u128;
+        self.warming[usize::try_from(at).unwrap_or(0)].lock().await
     }
 
     /// Takes places from every pool or from none. The same hold again is answered as before.
@@ -305,7 +310,7 @@ pub enum Extended {
 }
 
 /// What it took to make an event what Postgres says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct Restored {
     /// Redis did not know the event.
     pub cold: bool,

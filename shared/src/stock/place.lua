@@ -11,16 +11,21 @@ local ids = {}
 for at, part in ipairs(ask.parts) do
     ids[at] = part[1]
 end
-local texts = redis.call('HMGET', POOLS, unpack(ids))
-local pools, short = {}, {}
-for at, part in ipairs(ask.parts) do
-    if not texts[at] then
-        return answer('cold')
+local pools, short, cold
+repeat
+    local texts = redis.call('HMGET', POOLS, unpack(ids))
+    pools, short, cold = {}, {}, false
+    for at, part in ipairs(ask.parts) do
+        cold = cold or not texts[at]
+        pools[at] = texts[at] and pool_of(texts[at])
+        if pools[at] and free(pools[at]) < part[2] then
+            short[#short + 1] = { part[1], math.max(free(pools[at]), 0) }
+        end
     end
-    pools[at] = pool_of(texts[at])
-    if free(pools[at]) < part[2] then
-        short[#short + 1] = { part[1], math.max(free(pools[at]), 0) }
-    end
+    -- Nobody is refused for places of holds that are over, however many lapsed at once.
+until cold or #short == 0 or lapse() == 0
+if cold then
+    return answer('cold')
 end
 if #short > 0 then
     return answer('short', { short = short })

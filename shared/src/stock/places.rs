@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Durable, Stock, Told};
+use super::{Claim, Durable, Stock, Told};
 use crate::error::Result;
 use crate::ids::{EventId, OrderId};
 
@@ -30,6 +30,16 @@ enum Telling {
 }
 
 impl Places {
+    /// A pool has other numbers, because these places were taken out of it or because it got more. One message, so
+    /// that what was claimed is never free in between.
+    pub fn moved(event_id: EventId, claim: Option<Claim>, told: Told) -> Self {
+        Self::Moved {
+            event_id,
+            holds: claim.iter().map(|claim| claim.id).collect(),
+            pools: vec![told],
+        }
+    }
+
     /// Inside the transaction, so that it is what becomes true with it.
     pub async fn read(db: &mut PgConnection, places: Vec<Self>) -> Result<ToTell> {
         let mut tellings = Vec::with_capacity(places.len());

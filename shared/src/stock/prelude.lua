@@ -74,6 +74,7 @@ local function forget(id, hold)
 end
 
 -- Places of holds whose time is over are free from their deadline on. An order's hold waits for the order's end.
+-- Answers how many there were.
 local function lapse()
     local over = redis.call('ZRANGEBYSCORE', LAPSING, '-inf', now, 'LIMIT', 0, MOST_LAPSED_AT_ONCE)
     for _, id in ipairs(over) do
@@ -84,6 +85,7 @@ local function lapse()
             redis.call('ZREM', LAPSING, id)
         end
     end
+    return #over
 end
 
 -- The hold if it lives and, where a proof is asked for, is the caller's.

@@ -1,6 +1,8 @@
 //! Redis made what Postgres says: at the first look at an event, each minute, and when asked to.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::HashSet;
+
+use chrono::TimeDelta;
 use redis::aio::ConnectionManager;
 use serde::{Deserialize, Serialize};
 
@@ -30,36 +32,60 @@ pub struct Drift {
     pub missing: i64,
 }
 
-/// Puts every event right that Redis knows or that an order waits for; answers what was wrong.
+/// Puts every event right that Redis knows; answers what was wrong. One that Redis does not know is right at the first
+/// look at it. One that cannot be put right keeps the others from nothing.
 pub async fn reconcile(app: &App) -> Result<Drift> {
-    let mut drift = Drift::default();
-    for event_id in app.stock.known().await? {
-        drift.events += 1;
-        if over(app, event_id).await? {
-            app.stock.forget_wholly(event_id).await?;
-            continue;
-        }
-        let found = restore(app, event_id, true).await?;
-        drift.missing += found.missing;
-        if found.drift > 0 || found.missing > 0 {
-            drift.drifted += 1;
-            drift.places += found.drift;
-            tracing::warn!(%event_id, places = found.drift, holds = found.missing, "places had drifted");
+    let known = app.stock.known().await?;
+    let lasting = lasting(app, &known).await?;
+    let mut drift = Drift {
+        events: known.len(),
+        ..Drift::default()
+    };
+    let mut failed = None;
+    for event_id in known {
+        let found = if lasting.contains(&event_id) {
+            restore(app, event_id, true).await
+        } else {
+            app.stock
+                .forget_wholly(event_id)
+                .await
+                .map(|()| Restored::default())
+        };
+        match found {
+            Ok(found) => drift.count(event_id, found),
+            Err(error) => {
+                tracing::warn!(%event_id, %error, "the places of an event could not be compared");
+                failed = Some(error);
+            }
         }
     }
     metrics::counter!("holdfast_stock_drift_places_total").increment(drift.places.unsigned_abs());
-    Ok(drift)
+    failed.map_or(Ok(drift), Err)
 }
 
-/// The event is gone, or has been over for a day.
-async fn over(app: &App, event_id: EventId) -> Result<bool> {
+impl Drift {
+    fn count(&mut self, event_id: EventId, found: Restored) {
+        if found.drift == 0 && found.missing == 0 {
+            return;
+        }
+        self.drifted += 1;
+        self.places += found.drift;
+        self.missing += found.missing;
+        tracing::warn!(%event_id, places = found.drift, holds = found.missing, "places had drifted");
+    }
+}
+
+/// Those of the events that are there, and not over for a day.
+async fn lasting(app: &App, events: &[EventId]) -> Result<HashSet<EventId>> {
     let a_day_ago = app.clock.now() - TimeDelta::days(1);
-    let lives = sqlx::query_scalar!(
-        r#"select exists (select from events where id = $1 and ends_at > $2) as "lives!""#,
-        event_id as _,
+    let events: Vec<_> = events.iter().map(|id| id.0).collect();
+    let lasting = sqlx::query_scalar!(
+        r#"select id as "id: EventId" from events where id = any($1) and ends_at > $2"#,
+        &events,
         a_day_ago,
     );
-    Ok(!lives.fetch_one(&mut *app.read().await?).await?)
+    let lasting = lasting.fetch_all(&mut *app.read().await?).await?;
+    Ok(lasting.into_iter().collect())
 }
 
 /// Tells Redis what Postgres says of an event, then what it says after that: between the first look and the telling
@@ -70,7 +96,9 @@ async fn restore(app: &App, event_id: EventId, only_known: bool) -> Result<Resto
         only_known,
         ..Durable::read(&mut *app.read().await?, event_id).await?
     };
-    app.stock.note(event_id).await?;
+    if !only_known {
+        app.stock.note(event_id).await?;
+    }
     let restored = app.stock.restore(now, &before).await?;
     let after = Durable {
         only_known: true,
@@ -86,12 +114,20 @@ async fn restore(app: &App, event_id: EventId, only_known: bool) -> Result<Resto
 
 /// Takes places, of an event that Redis may not know yet.
 pub async fn place(app: &App, hold: &NewHold) -> Result<Placed> {
+    let placed = app.stock.place(app.clock.now(), hold).await?;
+    if placed != Placed::Cold {
+        return Ok(placed);
+    }
+    let _alone = app.stock.warming(hold.event_id).await;
     for _ in 0..3 {
+        // Whoever was here before may have brought it.
         let placed = app.stock.place(app.clock.now(), hold).await?;
         if placed != Placed::Cold {
             return Ok(placed);
         }
-        warm_up(app, hold.event_id).await?;
+        if !warm_up(app, hold.event_id).await? {
+            break;
+        }
     }
     let message = format!("Redis does not keep the places of {}", hold.event_id);
     Err(Error::Unavailable(message.into()))
@@ -119,27 +155,29 @@ pub async fn levels(app: &App, event_id: EventId) -> Result<(Levels, Source)> {
 }
 
 async fn live_levels(app: &App, event_id: EventId) -> Result<Levels> {
-    let now: DateTime<Utc> = app.clock.now();
-    if let Some(levels) = app.stock.read(now, event_id).await? {
+    if let Some(levels) = app.stock.read(app.clock.now(), event_id).await? {
+        return Ok(levels);
+    }
+    let _alone = app.stock.warming(event_id).await;
+    if let Some(levels) = app.stock.read(app.clock.now(), event_id).await? {
         return Ok(levels);
     }
     warm_up(app, event_id).await?;
-    Ok(app.stock.read(now, event_id).await?.unwrap_or_default())
+    let levels = app.stock.read(app.clock.now(), event_id).await?;
+    Ok(levels.unwrap_or_default())
 }
 
-/// One at a time in this process: after a loss everybody asks at once, and one answer is enough.
-async fn warm_up(app: &App, event_id: EventId) -> Result<()> {
-    let _alone = app.stock.warming().await;
+/// Brings an event to Redis. False if all that Postgres has of it is there already: somebody asks for what is no more.
+async fn warm_up(app: &App, event_id: EventId) -> Result<bool> {
     let known = app.stock.read(app.clock.now(), event_id).await?;
     let durable = Durable::read(&mut *app.read().await?, event_id).await?;
     let mut pools = durable.pools.iter();
-    let whole = |levels: Levels| pools.all(|pool| levels.contains_key(&pool.told.id));
-    if known.is_some_and(whole) {
-        return Ok(());
+    if known.is_some_and(|levels| pools.all(|pool| levels.contains_key(&pool.told.id))) {
+        return Ok(false);
     }
     let restored = restore(app, event_id, false).await?;
     tracing::info!(%event_id, ?restored, "the places of an event were brought to Redis");
-    Ok(())
+    Ok(true)
 }
 
 impl Stock<ConnectionManager> {

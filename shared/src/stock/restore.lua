@@ -51,16 +51,27 @@ local function same(parts, taken)
     return number == 0
 end
 
+-- A type that no pool is of came after Postgres was asked, or is gone: whoever holds tickets of it keeps their places.
+-- So do places that were taken out of a pool itself, such as to make it smaller: they are of no type.
+local function are_listed(items)
+    for _, item in ipairs(items) do
+        if not pools_of_type[item[1]] then
+            return false
+        end
+    end
+    return #items > 0
+end
+
 local function taken_by(hold)
     local taken = {}
-    -- Places that were taken out of a pool itself, such as to make it smaller, are of no ticket type.
-    if #hold.items == 0 then
+    if not are_listed(hold.items) then
         for _, part in ipairs(hold.parts) do
             taken[part[1]] = held[part[1]] and part[2]
         end
+        return taken
     end
     for _, item in ipairs(hold.items) do
-        for _, pool in ipairs(pools_of_type[item[1]] or {}) do
+        for _, pool in ipairs(pools_of_type[item[1]]) do
             taken[pool] = (taken[pool] or 0) + item[2]
         end
     end

@@ -9,10 +9,10 @@ use shared::stock::{
     Drift, HoldToken, Level, NewHold, Placed, Short, Source, Told, levels, place, reconcile,
 };
 use shared::{App, Error};
-use tests::{World, workshop, world, world_with};
+use tests::{World, workshop, world};
 use uuid::Uuid;
 
-use super::servers::{Own, eventually};
+use super::servers::{eventually, with_own_redis};
 
 /// An event with one session, which has this many places.
 #[derive(Clone, Copy)]
@@ -22,7 +22,11 @@ struct Event {
 }
 
 async fn event(world: &World, capacity: i32) -> Event {
-    let organizer = world.organizer("lighthouse").await.organizer;
+    event_of(world, "lighthouse", capacity).await
+}
+
+async fn event_of(world: &World, slug: &str, capacity: i32) -> Event {
+    let organizer = world.organizer(slug).await.organizer;
     let mut new = workshop();
     new["capacity"] = capacity.into();
     let event = organizer.post("/events", &new).await.expect(201);
@@ -31,16 +35,6 @@ async fn event(world: &World, capacity: i32) -> Event {
         id: EventId(id(&event["id"]).expect("an id")),
         session: id(&event["sessions"][0]["id"]).expect("an id"),
     }
-}
-
-async fn with_own_redis(test: impl AsyncFnOnce(&World, &mut Own)) {
-    let mut redis = Own::start().await;
-    let url = redis.url();
-    world_with(&[("REDIS_URL", &url)], async |world| {
-        test(world, &mut redis).await;
-    })
-    .await;
-    redis.remove().await;
 }
 
 impl Event {
@@ -277,6 +271,35 @@ async fn numbers_that_went_wrong_are_found_by_their_size_and_put_right() {
 }
 
 #[tokio::test]
+async fn an_event_that_cannot_be_put_right_does_not_keep_others_from_it() {
+    with_own_redis(async |world, _| {
+        let app = &world.app;
+        let broken = event(world, 20).await;
+        let fine = event_of(world, "harbour", 20).await;
+        for event in [broken, fine] {
+            event.take(app, 2).await;
+            event.sell(app, 3).await.expect("places");
+        }
+        let pools = app.redis.key(&format!("{{{}}}:pools", broken.id));
+        let mut meddle = redis::cmd("HSET");
+        meddle
+            .arg(&pools)
+            .arg(broken.session.to_string())
+            .arg("what");
+        let mut redis = app.redis.connection();
+        meddle.exec_async(&mut redis).await.expect("Redis answers");
+        reconcile(app).await.expect_err("one is broken");
+        assert_eq!(fine.level(app).await.0, level(20, 3, 2));
+        let mut forget = redis::cmd("DEL");
+        let forgotten = forget.arg(&pools).exec_async(&mut redis).await;
+        forgotten.expect("Redis answers");
+        assert_eq!(broken.level(app).await.0, level(20, 3, 2));
+        reconcile(app).await.expect("both answer");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_last_place_of_an_event_that_redis_does_not_know_is_taken_once() {
     world(async |world| {
         let event = event(world, 1).await;
@@ -315,6 +338,13 @@ async fn more_holds_than_one_call_clears_away_lapse_all_the_same() {
         for held in [250, 50, 0] {
             assert_eq!(event.level(app).await.0, level(500, 0, held));
         }
+        for _ in 0..450 {
+            event.take(app, 1).await;
+        }
+        world.pass(TimeDelta::minutes(11));
+        // Whoever wants all of them is not told that there are none yet.
+        event.take(app, 500).await;
+        assert_eq!(event.level(app).await.0, level(500, 0, 500));
     })
     .await;
 }

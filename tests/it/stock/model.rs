@@ -265,7 +265,8 @@ impl Model {
     fn restore_parts(&mut self, durable: &Durable) {
         for hold in &mut self.holds {
             let is_there = |id| durable.pools.iter().any(|pool| pool.told.id == id);
-            if hold.items.is_empty() {
+            let listed = |kind| durable.pools.iter().any(|pool| pool.types.contains(kind));
+            if hold.items.is_empty() || !hold.items.iter().all(|(kind, _)| listed(kind)) {
                 hold.parts.retain(|id, _| is_there(*id));
                 continue;
             }

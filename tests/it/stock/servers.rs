@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use tempfile::TempDir;
+use tests::{World, world_with};
 use tokio::time::{Instant, sleep};
 
 /// A Redis that keeps its data over a crash.
@@ -49,6 +50,17 @@ impl Own {
     pub async fn remove(self) {
         self.services.remove().await.expect("it ends");
     }
+}
+
+/// A world with a Redis of its own.
+pub async fn with_own_redis(test: impl AsyncFnOnce(&World, &mut Own)) {
+    let mut redis = Own::start().await;
+    let url = redis.url();
+    world_with(&[("REDIS_URL", &url)], async |world| {
+        test(world, &mut redis).await;
+    })
+    .await;
+    redis.remove().await;
 }
 
 const SLOTS: usize = 16_384;

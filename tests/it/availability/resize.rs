@@ -1,0 +1,150 @@
+//! Places made more and fewer, and limits that come later.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use shared::stock;
+use tests::{World, on_sale, standard, workshop, world};
+
+use super::{at, hold, id, placed};
+
+#[tokio::test]
+async fn a_resize_moves_what_is_left_and_never_below_what_is_held() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = on_sale(&organizer, &workshop(), &standard()).await;
+        let left = async || {
+            let place = format!("{}/availability", at(&event));
+            let left = world.stranger().get(&place).await.expect(200);
+            left["available_spots"].clone()
+        };
+        let (_, taken) = hold(world, &event, 8).await;
+        assert!(placed(&taken));
+        assert_eq!(left().await, 12);
+
+        let session = format!("{}/sessions/S1", at(&event));
+        let resize = async |capacity: i32, version: i64| {
+            let to = json!({"capacity": capacity, "version": version});
+            organizer.put(&session, &to).await
+        };
+        resize(30, 1).await.expect(200);
+        assert_eq!(left().await, 22);
+        let refused = resize(7, 2).await.refused(409, "CAPACITY_BELOW_SOLD");
+        assert_eq!(refused, json!({"taken": 8}));
+        assert_eq!(left().await, 22, "a refused resize takes nothing");
+        resize(9, 1).await.refused(409, "CONCURRENT_UPDATE");
+        assert_eq!(left().await, 22, "nor does one that comes too late");
+        resize(8, 2).await.expect(200);
+        assert_eq!(left().await, 0);
+
+        let limited = json!({"total_capacity": 9, "version": 2});
+        organizer.put(&at(&event), &limited).await.expect(200);
+        resize(20, 3).await.expect(200);
+        assert_eq!(
+            left().await,
+            1,
+            "a new limit counts what was held before it"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_resize_in_the_middle_of_a_rush_never_takes_a_held_place() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let mut event = workshop();
+        event["capacity"] = json!(300);
+        let event = on_sale(&organizer, &event, &standard()).await;
+        let session = format!("{}/sessions/S1", at(&event));
+        let buying = join_all((0..200).map(|_| hold(world, &event, 1)));
+        let resizing = async {
+            let mut capacity = 300;
+            for version in 1..20 {
+                let to = json!({"capacity": capacity - 25, "version": version});
+                let answer = organizer.put(&session, &to).await;
+                if answer.status == 200 {
+                    capacity -= 25;
+                    continue;
+                }
+                answer.refused(409, "CAPACITY_BELOW_SOLD");
+                break;
+            }
+            capacity
+        };
+        let (bought, capacity) = tokio::join!(buying, resizing);
+        let held = bought.iter().filter(|(_, answer)| placed(answer)).count();
+        let left = world
+            .stranger()
+            .get(&format!("{}/availability", at(&event)))
+            .await
+            .expect(200);
+        let session = &left["sessions"][0];
+        assert_eq!(
+            (&session["capacity"], &session["held"]),
+            (&json!(capacity), &json!(held))
+        );
+        assert!(
+            held <= usize::try_from(capacity).expect("a number"),
+            "{held} of {capacity}"
+        );
+    })
+    .await;
+}
+
+/// Tickets that were sold before, of the event's first type.
+async fn sold(world: &World, event: &Value, number: i32) {
+    let order = "
+        with o as (
+            insert into orders (id, organization_id, event_id, email, status, method, currency, total, paid,
+                                refund_policy, attendees, hold, payment_deadline, placed_at, asked_at)
+            select gen_random_uuid(), organization_id, id, 'mia@example.org', 'paid', 'free', currency, 0, 0,
+                   '{}', '[]', '{}', starts_at, created_at, created_at
+            from events where id = $1
+            returning id, event_id, organization_id, placed_at
+        ), t as (
+            insert into tickets (id, order_id, event_id, organization_id, ticket_type_id, code, status, price,
+                                 attendee, created_at)
+            select gen_random_uuid(), o.id, event_id, organization_id, $2, gen_random_uuid()::text, 'valid', 0,
+                   '{}', placed_at
+            from o, generate_series(1, $3)
+        )
+        update pools set sold = sold + $3, version = version + 1
+        where id in (select pool_id from ticket_type_pools where ticket_type_id = $2)";
+    sqlx::query(order)
+        .bind(id(&event["id"]))
+        .bind(id(&event["ticket_types"][0]["id"]))
+        .bind(number)
+        .execute(world.app.pool())
+        .await
+        .expect("sold");
+    stock::reconcile(&world.app).await.expect("told");
+}
+
+#[tokio::test]
+async fn a_limit_that_comes_later_counts_what_was_sold_before() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = on_sale(&organizer, &workshop(), &standard()).await;
+        sold(world, &event, 8).await;
+        let kind = id(&event["ticket_types"][0]["id"]);
+        let few = format!("{}/ticket-types/{kind}", at(&event));
+        let limit = async |quantity: i32| {
+            let to = json!({"quantity": quantity, "version": 1});
+            organizer.put(&few, &to).await
+        };
+        let refused = limit(7).await.refused(409, "CAPACITY_BELOW_SOLD");
+        assert_eq!(refused, json!({"taken": 8}));
+        limit(9).await.expect(200);
+        let limited = json!({"total_capacity": 10, "version": 2});
+        organizer.put(&at(&event), &limited).await.expect(200);
+        let place = format!("{}/availability", at(&event));
+        let left = world.stranger().get(&place).await.expect(200);
+        assert_eq!(left["available_spots"], 1);
+        let sold: Vec<(String, i32)> = sqlx::query_as("select kind, sold from pools order by kind")
+            .fetch_all(world.app.pool())
+            .await
+            .expect("pools");
+        assert!(sold.iter().all(|(_, sold)| *sold == 8), "{sold:?}");
+    })
+    .await;
+}
