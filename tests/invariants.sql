@@ -129,3 +129,70 @@ from events e join lateral (
     from ticket_types t where t.event_id = e.id and not t.hidden
 ) t on t.windows = 0
 where (e.lowest_price, e.highest_price, e.prices_until) is distinct from (t.lowest, t.highest, null)
+
+union all
+select 'what a pool has sold are good tickets and seats of other services', p.id::text
+from pools p
+where p.sold - p.sold_elsewhere
+      <> (select count(*) from ticket_type_pools d join tickets t on t.ticket_type_id = d.ticket_type_id
+          where d.pool_id = p.id and t.status = 'valid')
+
+union all
+select 'an order has one line that tells of its placing', o.id::text
+from orders o
+where (select count(*) from activities a where a.subject_id = o.id and a.kind = 'order.placed') <> 1
+
+union all
+select 'an order costs what its items cost', o.id::text
+from orders o
+where o.total <> (select sum(i.quantity * i.price) from order_items i where i.order_id = o.id)
+
+union all
+select 'an order has a ticket for each place once it was paid, and none before', o.id::text
+from orders o
+where (select count(*) from tickets t where t.order_id = o.id)
+      <> case when exists (select from activities a where a.subject_id = o.id and a.kind = 'order.status_changed'
+                                                          and a.data -> 'status' ->> 1 = 'paid')
+              then (select sum(i.quantity) from order_items i where i.order_id = o.id) else 0 end
+
+union all
+select 'good tickets are of paid orders', t.id::text
+from tickets t join orders o on o.id = t.order_id
+where t.status = 'valid' and o.status not in ('paid', 'partially_refunded')
+
+union all
+select 'a paid order has a good ticket', o.id::text
+from orders o
+where o.status in ('paid', 'partially_refunded')
+      and not exists (select from tickets t where t.order_id = o.id and t.status = 'valid')
+
+union all
+select 'an order was paid what the ledger says, and what it costs if it was sold', o.id::text
+from orders o
+where o.paid <> (select coalesce(sum(l.amount), 0) from ledger l where l.order_id = o.id and l.kind = 'payment')
+      or o.status in ('paid', 'partially_refunded') and o.paid < o.total
+
+union all
+select 'what goes back of an order are its refunds that have not failed', o.id::text
+from orders o
+where o.refunded <> (select coalesce(sum(r.amount), 0) from refunds r where r.order_id = o.id and r.status <> 'failed')
+
+union all
+select 'what has gone back of an order stands in the ledger', o.id::text
+from orders o
+where (select coalesce(sum(r.amount), 0) from refunds r where r.order_id = o.id and r.status = 'succeeded')
+      <> -(select coalesce(sum(l.amount), 0) from ledger l where l.order_id = o.id and l.kind = 'refund')
+
+union all
+select 'an attempt to be paid is open while its order waits, and no longer', o.id::text
+from orders o
+where exists (select from payment_attempts a where a.order_id = o.id and a.status = 'open')
+      and o.status not in ('pending', 'requires_action')
+
+union all
+select 'a buyer hears once that an order is paid', o.id::text
+from orders o
+where (select count(*) from mails m where m.cause = 'order-paid:' || o.id)
+      <> (select count(*) from activities a where a.subject_id = o.id and a.kind = 'order.status_changed'
+                                                  and a.data -> 'status' ->> 1 = 'paid'
+                                                  and a.data -> 'status' ->> 0 <> 'partially_refunded')

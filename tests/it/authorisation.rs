@@ -27,6 +27,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("add_session", ".....go.Pk."),
     ("add_ticket_type", ".....go.Pk."),
     ("cancel_event", ".....go.Pk."),
+    ("cancel_order", ".....go.Pk."),
     ("change_event", ".....go.Pk."),
     ("change_event_status", ".....go.Pk."),
     ("change_me", ".amdtgorP.."),
@@ -52,30 +53,39 @@ const EXPECTED: &[(&str, &str)] = &[
     ("extend_hold", "samdtgorPki"),
     ("follow_activity", "......o.P.."),
     ("follow_availability", "samdtgorPki"),
+    ("follow_order", ".....go.Pk."),
     ("forgot_password", "samdtgorPki"),
     ("healthz", "samdtgorPki"),
+    ("hear_stripe", "samdtgorPki"),
     ("invite_member", "......o.P.."),
     ("list_api_keys", "......o.P.."),
+    ("list_event_orders", ".....go.Pk."),
     ("list_events", "samdtgorPki"),
     ("list_featured_events", "samdtgorPki"),
     ("list_login_sessions", ".amdtgorP.."),
     ("list_members", ".....go.Pk."),
     ("list_my_events", ".....gorPk."),
     ("list_organizations", ".amdtgorP.."),
+    ("list_refunds", ".....go.Pk."),
     ("list_roles", "......o.P.."),
     ("list_sessions", "samdtgorPki"),
     ("list_ticket_types", "samdtgorPki"),
+    ("list_user_orders", "........P.."),
     ("list_users", "........P.."),
     ("list_venues", "samdtgorPki"),
     ("login", "samdtgorPki"),
     ("login_organizer", "samdtgorPki"),
     ("logout", ".amdtgorP.."),
     ("make_api_key", "......o.P.."),
+    ("mark_order_paid", ".....go.Pk."),
     ("place_hold", "samdtgorPki"),
+    ("place_order", "samdtgorPki"),
+    ("purchase_tickets", "samdtgorPki"),
     ("read_availability", "samdtgorPki"),
     ("read_event", "samdtgorPki"),
     ("read_hold", "samdtgorPki"),
     ("read_me", ".amdtgorP.."),
+    ("read_order", ".....go.Pk."),
     ("read_organization", ".....go.Pk."),
     ("read_seats", "..........i"),
     ("read_ticket_type_availability", "samdtgorPki"),
@@ -84,6 +94,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("ready", "samdtgorPki"),
     ("refresh", "samdtgorPki"),
     ("refresh_organizer", "samdtgorPki"),
+    ("refund_order", ".....go.Pk."),
     ("register", "samdtgorPki"),
     ("register_organizer", "samdtgorPki"),
     ("release_hold", "samdtgorPki"),
@@ -193,6 +204,9 @@ async fn attempt(
     ] {
         path = path.replace(name, &value);
     }
+    if path.contains("{order_id}") {
+        path = path.replace("{order_id}", &ordered(ours, &event, &ticket_type).await);
+    }
     assert!(
         !path.contains('{'),
         "{path} names something this test cannot make yet"
@@ -203,7 +217,8 @@ async fn attempt(
     match (answer.status, answer.body["error"]["code"].as_str()) {
         (401, Some("UNAUTHENTICATED" | "TOKEN_EXPIRED")) | (403, Some("FORBIDDEN"))
         // To those who do not belong to it, an organization does not exist.
-        | (404, Some("ORGANIZATION_NOT_FOUND")) => false,
+        // Nor does an order to those whom it is none of.
+        | (404, Some("ORGANIZATION_NOT_FOUND" | "ORDER_NOT_FOUND")) => false,
         (200..500, _) => true,
         _ => panic!("{path} answered {}: {}", answer.status, answer.text),
     }
@@ -220,6 +235,16 @@ async fn published(organizer: &Client) -> (String, String) {
     let status = format!("/events/{id}/status");
     organizer.put(&status, &publish).await.expect(200);
     (id, ticket["id"].as_str().expect("an id").to_owned())
+}
+
+/// An order of somebody's who is none of the callers.
+async fn ordered(ours: &Organizer, event: &str, ticket_type: &str) -> String {
+    let new = json!({
+        "event_id": event, "items": [{"ticket_type_id": ticket_type, "quantity": 1}],
+        "email": "ada@example.org", "payment": {"method": "card", "token": "pm_card_visa"},
+    });
+    let order = ours.organizer.post("/orders", &new).await.expect(202);
+    order["id"].as_str().expect("an id").to_owned()
 }
 
 /// What gets past the checks of the body, where the answer depends on more than who is asking.
@@ -242,6 +267,7 @@ fn body(operation: &Value) -> String {
         Some("add_ticket_type") => {
             json!({"name": "Late", "price": 1, "included_sessions": ["S1"]})
         }
+        Some("refund_order") => json!({"reason": "Rain"}),
         _ => json!({}),
     };
     body.to_string()

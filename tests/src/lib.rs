@@ -16,6 +16,7 @@ use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use futures_util::FutureExt as _;
 use sandbox::stripe::{Delivery, Options, Target};
 use serde_json::{Value, json};
+use secrecy::ExposeSecret as _;
 use shared::access::{self, Actor, Person, Scope};
 use shared::accounts::sessions::{self, Device};
 use shared::accounts::{self, NewAccount};
@@ -31,6 +32,8 @@ pub use client::{Answer, Client, Events};
 pub use database::{Database, env, migrate};
 
 /// What must be true of the database at the end of every test; a row is a breach.
+/// Where no Redis ever is.
+pub const NO_REDIS: &str = "redis://127.0.0.1:1";
 const INVARIANTS: &str = include_str!("../invariants.sql");
 
 /// What signs the webhooks of a world's Stripe.
@@ -341,14 +344,18 @@ impl World {
             .await
             .expect("invariants");
         assert!(breaches.is_empty(), "broken invariants: {breaches:?}");
-        let drift = stock::reconcile(&self.app).await.expect("both sides");
-        let (places, missing) = (drift.places, drift.missing);
-        assert_eq!(
-            (places, missing),
-            (0, 0),
-            "Redis and Postgres differ at rest"
-        );
+        self.places_agree().await;
         self.chains_are_whole().await;
+    }
+
+    /// A world without any Redis has nothing to compare.
+    async fn places_agree(&self) {
+        if self.app.config.redis.url.expose_secret() == NO_REDIS {
+            return;
+        }
+        let drift = stock::reconcile(&self.app).await.expect("both sides");
+        let found = (drift.places, drift.missing);
+        assert_eq!(found, (0, 0), "Redis and Postgres differ at rest");
     }
 
     async fn chains_are_whole(&self) {
