@@ -273,9 +273,9 @@ async fn place(
     public
         .once_having(
             body,
-            async || {
+            async |seed| {
                 let event = find_kept(public, &event_id.to_string()).await?;
-                orders::prepare(app, &event, &buyer, new).await
+                orders::prepare(app, &event, &buyer, new, seed).await
             },
             async |tx, order| Ok(Placed::of(orders::place(tx, order).await?)),
             async |order, because| order.withdraw(app, because).await,

@@ -5,6 +5,7 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 
 use crate::error::{Code, Fault, Result};
@@ -48,6 +49,20 @@ pub struct Key {
     pub key: String,
     /// Of method, path and body.
     pub fingerprint: Vec<u8>,
+}
+
+impl Key {
+    /// Tells the request from every other.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let digest = Sha256::new()
+            .chain_update(&self.caller)
+            .chain_update([0])
+            .chain_update(&self.key)
+            .chain_update([0])
+            .chain_update(&self.fingerprint);
+        digest.finalize().into()
+    }
 }
 
 /// An answer as it went out.

@@ -14,6 +14,7 @@ mod mail;
 mod orders;
 mod organizations;
 mod places;
+mod processes;
 mod queue;
 mod search;
 mod seats;

@@ -1,5 +1,6 @@
 //! Orders, from the hold to the ticket and back.
 
+mod failures;
 mod placing;
 
 use serde_json::{Value, json};

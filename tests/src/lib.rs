@@ -15,8 +15,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use futures_util::FutureExt as _;
 use sandbox::stripe::{Delivery, Options, Target};
-use serde_json::{Value, json};
 use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
 use shared::access::{self, Actor, Person, Scope};
 use shared::accounts::sessions::{self, Device};
 use shared::accounts::{self, NewAccount};
@@ -157,7 +157,7 @@ impl World {
         base
     }
 
-    /// The same, with a process of its own: what `test_api` is to be told.
+    /// The same, with a process of its own: what `test_process` is to be told.
     #[must_use]
     pub fn settings(&self) -> String {
         serde_json::to_string(&self.settings).expect("text")

@@ -52,14 +52,14 @@ impl<P: Permission> Allowed<P> {
         self.once(body, async |_| work().await).await
     }
 
-    /// The same for work that first takes something elsewhere, while no transaction is open. `untake` gives it back when
-    /// the work does not come about.
+    /// The same for work that first takes something elsewhere, while no transaction is open: under a name that is the
+    /// same for the same request, if it has a key. `untake` gives it back when the work does not come about.
     pub async fn once_having<T, R: IntoResponse>(
         &self,
         body: &impl Digested,
-        take: impl AsyncFnOnce() -> Result<T>,
+        take: impl AsyncFnOnce(Option<[u8; 32]>) -> Result<T>,
         work: impl AsyncFnOnce(&mut Tx, &T) -> Result<R>,
-        untake: impl AsyncFnOnce(&T, Option<&Error>),
+        untake: impl AsyncFnOnce(&T, &Error),
     ) -> Reply<Once<R>> {
         let key = self.key(body)?;
         if let Some(key) = &key
@@ -67,17 +67,14 @@ impl<P: Permission> Allowed<P> {
         {
             return Ok(replay(answer).into());
         }
-        let taken = match take().await {
+        let name = key.as_ref().map(Key::digest);
+        let taken = match take(name).await {
             Ok(taken) => taken,
             Err(refusal) => return Err(self.keep_refusal(key, refusal).await?),
         };
         let done = self.once(body, async |tx| work(tx, &taken).await).await;
-        match &done {
-            Ok(once) if once.response.headers().contains_key(REPLAYED) => {
-                untake(&taken, None).await;
-            }
-            Ok(_) => {}
-            Err(failure) => untake(&taken, Some(&failure.0)).await,
+        if let Err(failure) = &done {
+            untake(&taken, &failure.0).await;
         }
         done
     }

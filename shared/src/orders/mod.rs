@@ -197,15 +197,16 @@ pub struct PlacedOrder {
 }
 
 /// Checks what is to be ordered, and takes the hold for it or holds what is wanted. After that it is written by
-/// [`place`], or given up by [`PlacedOrder::withdraw`].
+/// [`place`], or given up by [`PlacedOrder::withdraw`]. What comes from the same `seed` holds its places once.
 pub async fn prepare(
     app: &App,
     event: &EventDetails,
     buyer: &Buyer,
     new: NewOrder,
+    seed: Option<[u8; 32]>,
 ) -> Result<PlacedOrder> {
     let email = email_of(app, buyer, &new).await?;
-    let wish = Wish::of(app, event, buyer, &new).await?;
+    let wish = Wish::of(app, event, buyer, &new, seed).await?;
     let (method, card) = payment(&new, wish.sale.total())?;
     attendees_fit(&new.attendees, wish.sale.tickets())?;
     let fresh = wish.take(app, event).await?;
@@ -246,7 +247,13 @@ struct Wish {
 }
 
 impl Wish {
-    async fn of(app: &App, event: &EventDetails, buyer: &Buyer, new: &NewOrder) -> Result<Self> {
+    async fn of(
+        app: &App,
+        event: &EventDetails,
+        buyer: &Buyer,
+        new: &NewOrder,
+        seed: Option<[u8; 32]>,
+    ) -> Result<Self> {
         if let Some(token) = &new.hold_token {
             let token = HoldToken::decode(token).ok_or(HoldError::Expired)?;
             let sale = match holds::sale_of(app, buyer, &token).await {
@@ -262,7 +269,11 @@ impl Wish {
             });
         }
         let sale = holds::offer(app, event, buyer, &new.items).await?;
-        let token = HoldToken::fresh(event.event.id, app.clock.now());
+        let event_id = event.event.id;
+        let token = seed.map_or_else(
+            || HoldToken::fresh(event_id, app.clock.now()),
+            |seed| HoldToken::from_seed(event_id, &seed),
+        );
         Ok(Self {
             hold: holds::new_hold(event, &token, buyer, &sale)?,
             sale,
@@ -426,15 +437,12 @@ impl PlacedOrder {
 
     /// Gives the hold back to its buyer, or its places back to everybody: the order did not come about. If that is not
     /// certain, or Redis cannot be told, it is found out within a minute.
-    pub async fn withdraw(&self, app: &App, because: Option<&Error>) {
-        let uncertain = |error: &Error| {
-            let code = error.code();
-            matches!(
-                code,
-                Code::HoldAlreadyUsed | Code::Unavailable | Code::Internal
-            )
-        };
-        if !self.fresh || because.is_some_and(uncertain) {
+    pub async fn withdraw(&self, app: &App, because: &Error) {
+        let uncertain = matches!(
+            because.code(),
+            Code::HoldAlreadyUsed | Code::IdempotencyInFlight | Code::Unavailable | Code::Internal
+        );
+        if !self.fresh || uncertain {
             return;
         }
         let (now, proof) = (app.clock.now(), &self.hold.proof);

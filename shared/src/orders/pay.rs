@@ -78,10 +78,10 @@ pub async fn ask(app: &App, order_id: OrderId) -> Result<Option<Settled>> {
         };
     };
     let known = attempt.payment_id.is_some() || attempt.checkout_id.is_some();
-    if !known && now < due.payment_deadline {
+    let found = found(app, due.method, attempt).await?;
+    if !known && found.is_none() && now < due.payment_deadline {
         return purchase(app, order_id).await;
     }
-    let found = found(app, due.method, attempt).await?;
     let undecided = matches!(found, None | Some(Outcome::NeedsBuyer(_)));
     let outcome = if undecided && now >= due.payment_deadline + GRACE {
         close(app, due.method, attempt)

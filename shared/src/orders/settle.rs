@@ -239,18 +239,27 @@ impl Plan {
     /// One for each place of each line, with who comes on it.
     fn tickets_of(&self, order: &Locked, now: chrono::DateTime<chrono::Utc>) -> Vec<NewTicket> {
         let lines = self.lines.get(&order.id).into_iter().flatten();
-        let each = lines.flat_map(|line| (0..line.quantity).map(move |_| line));
-        let tickets = each.enumerate().map(|(at, line)| NewTicket {
-            id: TicketId::fresh(now),
-            order_id: order.id,
-            event_id: order.event_id,
-            organization_id: order.organization_id,
-            ticket_type_id: line.ticket_type_id,
-            user_id: order.user_id,
-            code: ids::ticket_code(),
-            price: line.price,
-            attendee: attendee(&order.attendees, at),
-        });
+        let each: Vec<&Line> = lines
+            .flat_map(|line| (0..line.quantity).map(move |_| line))
+            .collect();
+        // In the order of the attendees, by which tickets are listed.
+        let mut ids: Vec<TicketId> = each.iter().map(|_| TicketId::fresh(now)).collect();
+        ids.sort_unstable();
+        let tickets = each
+            .into_iter()
+            .zip(ids)
+            .enumerate()
+            .map(|(at, (line, id))| NewTicket {
+                id,
+                order_id: order.id,
+                event_id: order.event_id,
+                organization_id: order.organization_id,
+                ticket_type_id: line.ticket_type_id,
+                user_id: order.user_id,
+                code: ids::ticket_code(),
+                price: line.price,
+                attendee: attendee(&order.attendees, at),
+            });
         tickets.collect()
     }
 }

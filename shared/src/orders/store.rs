@@ -65,7 +65,8 @@ pub(super) async fn insert(
     .execute(db)
     .await
     .map_err(|error| match constraint(&error) {
-        Some("orders_pkey") => OrderError::HoldUsed { order_id: order.id }.into(),
+        // Postgres may come upon any part of the other order first.
+        Some("orders_pkey" | "order_items_pkey" | "payment_attempts_open") => OrderError::HoldUsed { order_id: order.id }.into(),
         // Taken off sale in this very moment.
         Some("order_items_ticket_type_id_fkey") => HoldError::NoSuchType.into(),
         _ => Error::from(error),

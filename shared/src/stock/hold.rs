@@ -37,6 +37,17 @@ impl HoldToken {
         }
     }
 
+    /// The same whenever it is made from the same, so that a request that is sent again holds its places once.
+    #[must_use]
+    pub fn from_seed(event_id: EventId, seed: &[u8; 32]) -> Self {
+        let half = |at: usize| -> [u8; 16] { seed[at..at + 16].try_into().expect("16 bytes") };
+        Self {
+            event_id,
+            id: OrderId(uuid::Builder::from_random_bytes(half(0)).into_uuid()),
+            secret: half(16),
+        }
+    }
+
     #[must_use]
     pub fn proof(&self) -> Proof {
         Proof(hex::encode(&Sha256::digest(self.secret)[..16]))

@@ -1,16 +1,13 @@
 //! Holds while Redis is away, and when the process that made them is killed.
 
-use std::process::Stdio;
-
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use shared::ids::EventId;
 use tests::{World, on_sale, standard, workshop, world_with};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
 use super::{left, place, small_event, wanted};
+use crate::processes;
 use crate::stock::servers::{eventually, with_own_redis};
 
 #[tokio::test]
@@ -60,24 +57,9 @@ async fn while_redis_is_away_browsing_goes_on_and_holds_come_later() {
     .await;
 }
 
-/// The product in a process of its own, and where it listens.
-async fn process(world: &World) -> (Child, String) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_test_api"))
-        .arg(world.settings())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("an API process");
-    let output = process.stdout.take().expect("its output");
-    let mut lines = BufReader::new(output).lines();
-    let line = lines.next_line().await.expect("its output");
-    (process, line.expect("it says where it listens"))
-}
-
 /// How many get an answer of many who ask a process that is killed as soon as somebody has a hold.
 async fn rush_and_kill(world: &World, event: &Value) -> usize {
-    let (mut process, base) = process(world).await;
+    let (mut process, base) = processes::api(world).await;
     let before = held(world, event).await;
     let (http, wanted) = (reqwest::Client::new(), wanted(event, 1).to_string());
     let mut buyers = JoinSet::new();

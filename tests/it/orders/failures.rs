@@ -1,0 +1,487 @@
+//! What can go wrong on the way from a hold to a ticket, each with the fault really made. Every test ends with the
+//! books of its world being balanced.
+//!
+//! | fault | here, or where |
+//! |---|---|
+//! | two buyers, last place | [`two_buyers_want_the_last_place`] |
+//! | API dies after the hold, before answering | `holds::faults::what_a_killed_process_held_and_never_said_lapses` |
+//! | client retries the order (same key / same hold) | [`an_order_is_sent_again_and_again_and_is_one`] |
+//! | API dies between insert and commit | [`the_api_dies_between_insert_and_commit`] |
+//! | worker is killed before, during, after the call | `killed::a_worker_is_killed_…` |
+//! | Stripe times out but charged | [`stripe_does_not_answer_and_has_charged`] |
+//! | Stripe is down for an hour | [`stripe_is_down_for_an_hour`], [`stripe_charges_and_is_down_for_an_hour`] |
+//! | webhook before the worker's own answer | [`stripe_tells_before_it_answers`] |
+//! | webhook twice, never, out of order | [`stripe_tells_twice_and_backwards`], [`stripe_never_tells`] |
+//! | webhook forged, too old | [`what_is_forged_or_stale_leaves_no_trace`] |
+//! | payment after expiry, places there / gone | `late::…` |
+//! | Postgres restarts in the middle | `servers::postgres_restarts_in_the_middle` |
+//! | Redis restarts, loses all data, is away | `servers::redis_…`, `stock::faults` |
+//! | SMTP is down, slow, refuses one address | `mail`, `tickets` |
+//! | a job's payload is garbage, a handler panics | `queue` |
+//! | two workers, two crons | `queue`, [`two_jobs_of_one_order_charge_once`] |
+//! | clock jump, deadline passes during payment | [`the_deadline_passes_during_the_payment`] |
+
+mod killed;
+mod late;
+mod servers;
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::future::{join, join_all};
+use sandbox::stripe::{Fault, Order as Bring, WebhookFault};
+use shared::orders::jobs::{Chase, Purchase};
+use tests::{WEBHOOK_SECRET, world, world_with};
+
+use super::*;
+use crate::processes;
+use crate::stock::servers::eventually;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn id_of(order: &Value) -> &str {
+    order["id"].as_str().expect("an id")
+}
+
+fn charges(world: &World, order: &Value) -> usize {
+    world.stripe().charges_of(id_of(order))
+}
+
+/// Paid, with these many tickets, charged once.
+async fn is_paid_once(world: &World, order: &Value, tickets: usize) {
+    let order = again(&world.stranger(), order).await;
+    assert_eq!(order["status"], "paid", "{order}");
+    assert_eq!(order["tickets"].as_array().expect("tickets").len(), tickets);
+    assert_eq!(charges(world, &order), 1);
+}
+
+#[tokio::test]
+async fn two_buyers_want_the_last_place() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 1).await;
+        let new = card_order(&event, 1, "pm_card_visa");
+        let (ada, grace) = (world.stranger(), world.stranger());
+        let (one, other) = join(ada.post("/orders", &new), grace.post("/orders", &new)).await;
+        let (placed, refused) = if one.status == 202 {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        let details = refused.refused(409, "INSUFFICIENT_CAPACITY");
+        assert_eq!(
+            (&details["available"], &details["limiting_sessions"]),
+            (&json!(0), &json!(["S1"]))
+        );
+        let order = placed.expect(202);
+        world.run_jobs().await;
+        is_paid_once(world, &order, 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_is_sent_again_and_again_and_is_one() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let guest = world.stranger();
+        let by_key = guest.with("Idempotency-Key", "one-order");
+        let new = card_order(&event, 2, "pm_card_visa");
+        let mut placed = Vec::new();
+        for answer in join_all((0..10).map(|_| by_key.post("/orders", &new))).await {
+            match answer.status {
+                202 => placed.push(answer.expect(202)["id"].clone()),
+                _ => drop(answer.refused(409, "IDEMPOTENCY_IN_FLIGHT")),
+            }
+        }
+        let order = by_key.post("/orders", &new).await.expect(202);
+        assert!(placed.iter().all(|id| *id == order["id"]), "{placed:?}");
+        assert_eq!(left(world, &event).await, 8);
+
+        let hold = json!({"event_id": event["id"], "items": wanted(&event, 3)});
+        let hold = guest.post("/holds", &hold).await.expect(201);
+        let new = json!({"hold_token": hold["token"], "email": "ada@example.org",
+                         "payment": {"method": "card", "token": "pm_card_visa"}});
+        let answers = join_all((0..10).map(|_| guest.post("/orders", &new))).await;
+        let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|a| a.status == 202);
+        let [won] = <[_; 1]>::try_from(won).expect("one order");
+        let second = won.expect(202);
+        for answer in lost {
+            assert_eq!(
+                answer.refused(409, "HOLD_ALREADY_USED")["order_id"],
+                second["id"]
+            );
+        }
+        world.run_jobs().await;
+        is_paid_once(world, &order, 2).await;
+        is_paid_once(world, &second, 3).await;
+        assert_eq!(left(world, &event).await, 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_api_dies_between_insert_and_commit() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let (mut process, base) = processes::api(world).await;
+        // The order is inserted before the line that tells of it, which has to wait.
+        let mut lock = world.app.pool().begin().await.expect("a transaction");
+        sqlx::query("lock table activities in access exclusive mode")
+            .execute(&mut *lock)
+            .await
+            .expect("a lock");
+        let (guest, new) = (world.stranger().at(&base), card_order(&event, 2, "pm_card_visa"));
+        let buying = tokio::spawn(async move { guest.post("/orders", &new).await });
+        eventually("the order waits for the lock", async || blocked(world, "activities").await).await;
+        process.kill().await.expect("it is gone");
+        assert!(buying.await.is_err(), "nobody answered");
+        lock.rollback().await.expect("the lock is gone");
+        eventually("the transaction is gone", async || count(world, "select count(*) from pg_stat_activity where state like 'idle in%' and datname = current_database()").await == 0).await;
+        assert_eq!(count(world, "select count(*) from orders").await, 0);
+        let jobs = "select count(*) from apalis.jobs where convert_from(job, 'UTF8') like '%orders.purchase%'";
+        assert_eq!(count(world, jobs).await, 0);
+        // What was held for the order that never came is on sale again after a minute.
+        assert_eq!(left(world, &event).await, 8);
+        world.pass(TimeDelta::seconds(61));
+        shared::stock::reconcile(&world.app).await.expect("both sides");
+        assert_eq!(left(world, &event).await, 10);
+    })
+    .await;
+}
+
+/// Whether somebody waits for this table.
+async fn blocked(world: &World, table: &str) -> bool {
+    let waiting = format!(
+        "select count(*) from pg_locks where not granted and relation = '{table}'::regclass"
+    );
+    count(world, &waiting).await > 0
+}
+
+/// What comes back each minute, and all that follows from it.
+async fn chase(world: &World) {
+    let enqueued = world.change(async |tx| {
+        tx.enqueue(&Chase {});
+        Ok(())
+    });
+    enqueued.await;
+    world.run_jobs().await;
+}
+
+async fn count(world: &World, sql: &str) -> i64 {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned()))
+        .fetch_one(world.app.pool())
+        .await
+        .expect("a number")
+}
+
+#[tokio::test]
+async fn stripe_does_not_answer_and_has_charged() {
+    let hasty = [
+        ("HOLDFAST_STRIPE_TIMEOUT", "300ms"),
+        ("HOLDFAST_STRIPE_ATTEMPTS", "1"),
+    ];
+    world_with(&hasty, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        for fault in [Fault::Silence, Fault::CutAfter, Fault::ErrorAfter] {
+            world.stripe().misbehave("payment_intents.create", fault, 1);
+            let new = card_order(&event, 1, "pm_card_visa");
+            let order = bought(world, &world.stranger(), &new).await;
+            assert_eq!(
+                (&order["status"], charges(world, &order)),
+                (&json!("pending"), 1),
+                "{fault:?}"
+            );
+            world.pass(TimeDelta::minutes(2));
+            world.run_jobs().await;
+            is_paid_once(world, &order, 1).await;
+        }
+    })
+    .await;
+}
+
+/// Stripe keeps its own 500 under the key: the truth is found by looking the payment up.
+#[tokio::test]
+async fn stripe_keeps_a_wrong_answer_and_has_charged() {
+    world_with(&[("HOLDFAST_STRIPE_ATTEMPTS", "1")], async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        world
+            .stripe()
+            .misbehave("payment_intents.create", Fault::ErrorKept, 1);
+        let order = bought(
+            world,
+            &world.stranger(),
+            &card_order(&event, 1, "pm_card_visa"),
+        )
+        .await;
+        assert_eq!(order["status"], "pending");
+        world.pass(TimeDelta::minutes(2));
+        chase(world).await;
+        is_paid_once(world, &order, 1).await;
+        // The job that was put off finds nothing left to do.
+        world.pass(TimeDelta::hours(1));
+        world.run_jobs().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stripe_is_down_for_an_hour() {
+    let hasty = [
+        ("HOLDFAST_STRIPE_TIMEOUT", "300ms"),
+        ("HOLDFAST_STRIPE_ATTEMPTS", "1"),
+    ];
+    world_with(&hasty, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        world.stripe().go_down().await.expect("it is down");
+        let order = bought(
+            world,
+            &world.stranger(),
+            &card_order(&event, 2, "pm_card_visa"),
+        )
+        .await;
+        for _ in 0..6 {
+            world.pass(TimeDelta::minutes(10));
+            world.run_jobs().await;
+            // Nobody can say that it was not charged: it waits, and keeps its places.
+            assert_eq!(again(&world.stranger(), &order).await["status"], "pending");
+            assert_eq!(left(world, &event).await, 8);
+        }
+        world.stripe().come_back().expect("it is back");
+        world.pass(TimeDelta::minutes(2));
+        chase(world).await;
+        let order = again(&world.stranger(), &order).await;
+        assert_eq!(
+            (&order["status"], charges(world, &order)),
+            (&json!("expired"), 0)
+        );
+        assert_eq!(left(world, &event).await, 10);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stripe_charges_and_is_down_for_an_hour() {
+    let hasty = [
+        ("HOLDFAST_STRIPE_TIMEOUT", "300ms"),
+        ("HOLDFAST_STRIPE_ATTEMPTS", "1"),
+    ];
+    world_with(&hasty, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        world
+            .stripe()
+            .misbehave("payment_intents.create", Fault::CutAfter, 1);
+        let order = bought(
+            world,
+            &world.stranger(),
+            &card_order(&event, 2, "pm_card_visa"),
+        )
+        .await;
+        world.stripe().go_down().await.expect("it is down");
+        world.pass(TimeDelta::minutes(61));
+        world.run_jobs().await;
+        assert_eq!(again(&world.stranger(), &order).await["status"], "pending");
+        world.stripe().come_back().expect("it is back");
+        world.pass(TimeDelta::minutes(2));
+        chase(world).await;
+        is_paid_once(world, &order, 2).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stripe_tells_before_it_answers() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        world
+            .stripe()
+            .misbehave("payment_intents.create", Fault::HoldAfter, 1);
+        let new = card_order(&event, 2, "pm_card_visa");
+        let order = world.stranger().post("/orders", &new).await.expect(202);
+        let telling = async {
+            world
+                .stripe()
+                .until_held(PATIENCE)
+                .await
+                .expect("it was asked");
+            let told = world.stripe().deliver_webhooks(Bring::AsMade).await;
+            assert!(told.iter().all(|told| told.status == 200), "{told:?}");
+            // Another worker sees to what was told, while the first still waits for its answer.
+            let settled = join(see_to_events(world), async {}).await.0;
+            assert!(settled > 0, "something was told");
+            is_paid_once(world, &order, 2).await;
+            world.stripe().release();
+        };
+        join(world.run_jobs(), telling).await;
+        is_paid_once(world, &order, 2).await;
+    })
+    .await;
+}
+
+/// Sees to everything that Stripe has told, as the job does.
+async fn see_to_events(world: &World) -> usize {
+    let ids: Vec<String> = sqlx::query_scalar("select id from stripe_events order by received_at")
+        .fetch_all(world.app.pool())
+        .await
+        .expect("events");
+    for id in &ids {
+        shared::orders::heard(&world.app, id)
+            .await
+            .expect("seen to");
+    }
+    ids.len()
+}
+
+#[tokio::test]
+async fn stripe_tells_twice_and_backwards() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        world.stripe().misdeliver("payment_intent.succeeded", WebhookFault::Twice, 3);
+        let guest = world.stranger();
+        let mut orders = Vec::new();
+        for card in ["pm_card_visa", "pm_card_mastercard", "pm_card_chargeDeclined"] {
+            orders.push(bought(world, &guest, &card_order(&event, 1, card)).await);
+        }
+        for order in [Bring::Reversed, Bring::Shuffled(7), Bring::AsMade] {
+            for told in world.stripe().deliver_webhooks(order).await {
+                assert_eq!(told.status, 200, "{told:?}");
+            }
+            for known in world.stripe().events() {
+                world.stripe().resend(known["id"].as_str().expect("an id"));
+            }
+            world.run_jobs().await;
+        }
+        world.stripe().drop_webhooks();
+        for order in &orders[..2] {
+            is_paid_once(world, order, 1).await;
+        }
+        let declined = again(&guest, &orders[2]).await;
+        assert_eq!((&declined["status"], &declined["version"]), (&json!("failed"), &orders[2]["version"]));
+        let events = count(world, "select count(*) from stripe_events").await;
+        let jobs = "select count(*) from apalis.jobs where convert_from(job, 'UTF8') like '%stripe.heard%'";
+        assert!(count(world, jobs).await <= events, "each was seen to once");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stripe_never_tells() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let mut new = card_order(&event, 2, "");
+        new["payment"] = json!({"method": "client"});
+        let guest = world.stranger();
+        let order = bought(world, &guest, &new).await;
+        assert_eq!(order["status"], "requires_action");
+        let secret = order["client_secret"].as_str().expect("a secret");
+        let payment = secret.split("_secret").next().expect("a payment");
+        world
+            .stripe()
+            .confirm(payment, "pm_card_visa")
+            .expect("confirmed");
+        world.stripe().drop_webhooks();
+        world.pass(TimeDelta::minutes(1));
+        chase(world).await;
+        is_paid_once(world, &order, 2).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_forged_or_stale_leaves_no_trace() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let guest = world.stranger();
+        let order = bought(world, &guest, &card_order(&event, 1, "pm_card_visa")).await;
+        let told = world.stripe().events().remove(0).to_string();
+        world.stripe().drop_webhooks();
+        let now = world.app.clock.now().timestamp();
+        let signed = |secret: &str, at| sandbox::stripe::sign(secret, at, told.as_bytes());
+        let bad = [
+            signed("whsec_somebody_else", now),
+            signed(WEBHOOK_SECRET, now - 301),
+            signed(WEBHOOK_SECRET, now + 301),
+            "t=1,v1=00".to_owned(),
+            String::new(),
+        ];
+        let before = again(&guest, &order).await;
+        for signature in bad {
+            let stripe = guest.with("Stripe-Signature", &signature);
+            let body: Value = serde_json::from_str(&told).expect("JSON");
+            assert_eq!(body.to_string(), told);
+            stripe
+                .post("/webhooks/stripe", &body)
+                .await
+                .refused(400, "MALFORMED_REQUEST");
+        }
+        assert_eq!(world.run_jobs().await, 0);
+        assert_eq!(count(world, "select count(*) from stripe_events").await, 0);
+        assert_eq!(again(&guest, &order).await, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_jobs_of_one_order_charge_once() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let new = card_order(&event, 2, "pm_card_visa");
+        let order = world.stranger().post("/orders", &new).await.expect(202);
+        let order_id = id_of(&order)
+            .parse()
+            .map(shared::ids::OrderId)
+            .expect("an id");
+        world
+            .change(async |tx| {
+                tx.enqueue(&Purchase { order_id });
+                Ok(())
+            })
+            .await;
+        let purchases = (0..8).map(|_| shared::orders::pay::purchase(&world.app, order_id));
+        for outcome in join_all(purchases).await {
+            outcome.expect("it ends well");
+        }
+        world.run_jobs().await;
+        is_paid_once(world, &order, 2).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_deadline_passes_during_the_payment() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 2).await;
+        world
+            .stripe()
+            .misbehave("payment_intents.create", Fault::HoldAfter, 1);
+        let new = card_order(&event, 2, "pm_card_visa");
+        let order = world.stranger().post("/orders", &new).await.expect(202);
+        let late = async {
+            world
+                .stripe()
+                .until_held(PATIENCE)
+                .await
+                .expect("it was asked");
+            world.pass(TimeDelta::hours(3));
+            // Nobody else gets its places, because nobody has ended it.
+            let other = world.stranger().post("/orders", &new).await;
+            other.refused(409, "INSUFFICIENT_CAPACITY");
+            world.stripe().release();
+        };
+        join(world.run_jobs(), late).await;
+        is_paid_once(world, &order, 2).await;
+    })
+    .await;
+}

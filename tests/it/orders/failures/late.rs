@@ -1,0 +1,90 @@
+//! Money that comes when its order is over.
+
+use super::*;
+
+/// Nobody waits long for Stripe.
+const HASTY: [(&str, &str); 2] = [
+    ("HOLDFAST_STRIPE_TIMEOUT", "300ms"),
+    ("HOLDFAST_STRIPE_ATTEMPTS", "1"),
+];
+
+/// An order whose card Stripe was asked to charge, and which has expired before Stripe did so.
+async fn expired_too_early(world: &World, event: &Value) -> Value {
+    world
+        .stripe()
+        .misbehave("payment_intents.create", Fault::HoldBefore, 1);
+    let order = bought(
+        world,
+        &world.stranger(),
+        &card_order(event, 2, "pm_card_visa"),
+    )
+    .await;
+    world.pass(TimeDelta::minutes(33));
+    chase(world).await;
+    assert_eq!(again(&world.stranger(), &order).await["status"], "expired");
+    order
+}
+
+/// Stripe charges after all, and says so.
+async fn charged_late(world: &World) {
+    let before = world.stripe().events().len();
+    world.stripe().release();
+    eventually("it is charged", async || {
+        world.stripe().events().len() > before
+    })
+    .await;
+    world.stripe().deliver_webhooks(Bring::AsMade).await;
+    world.run_jobs().await;
+}
+
+#[tokio::test]
+async fn money_comes_late_and_the_places_are_still_there() {
+    world_with(&HASTY, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let order = expired_too_early(world, &event).await;
+        assert_eq!(left(world, &event).await, 10);
+        charged_late(world).await;
+        is_paid_once(world, &order, 2).await;
+        assert_eq!(left(world, &event).await, 8);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn money_comes_late_and_the_places_are_gone() {
+    world_with(&HASTY, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 3).await;
+        let order = expired_too_early(world, &event).await;
+        let other = free_other(world, &event).await;
+        charged_late(world).await;
+        world.stripe().deliver_webhooks(Bring::Reversed).await;
+        world.run_jobs().await;
+        let order = again(&world.stranger(), &order).await;
+        assert_eq!(
+            (&order["status"], &order["paid"], &order["refunded"]),
+            (&json!("refunded"), &json!(9000), &json!(9000))
+        );
+        assert_eq!(order["tickets"], json!([]));
+        let refunds = place_of_refunds(&order);
+        let refunds = world.stranger().get(&refunds).await.expect(200);
+        assert_eq!(refunds.as_array().expect("refunds").len(), 1);
+        assert_eq!(again(&world.stranger(), &other).await["status"], "paid");
+    })
+    .await;
+}
+
+/// Somebody else takes two of three places.
+async fn free_other(world: &World, event: &Value) -> Value {
+    bought(
+        world,
+        &world.stranger(),
+        &card_order(event, 2, "pm_card_mastercard"),
+    )
+    .await
+}
+
+fn place_of_refunds(order: &Value) -> String {
+    place_of(order).replace('?', "/refunds?")
+}
