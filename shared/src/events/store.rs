@@ -295,6 +295,17 @@ pub(super) async fn ticket_types(
     Ok(types.fetch_all(db).await?)
 }
 
+/// How many tickets there are of an event, or of one of its types, whichever the id is of.
+pub(super) async fn tickets(db: &mut PgConnection, event_id: EventId, of: Uuid) -> Result<i64> {
+    let tickets = sqlx::query_scalar!(
+        r#"select count(*) as "tickets!" from tickets
+           where event_id = $2 and status <> 'cancelled' and ($1 = event_id or $1 = ticket_type_id)"#,
+        of,
+        event_id as _,
+    );
+    Ok(tickets.fetch_one(db).await?)
+}
+
 /// What was sold before of what it counts the places of is sold of it too.
 pub(super) async fn insert_pool(
     db: &mut PgConnection,
@@ -303,13 +314,7 @@ pub(super) async fn insert_pool(
     kind: &str,
     capacity: i32,
 ) -> Result<()> {
-    let sold = sqlx::query_scalar!(
-        r#"select count(*) as "sold!" from tickets
-           where event_id = $2 and status <> 'cancelled' and ($1 = event_id or $1 = ticket_type_id)"#,
-        id,
-        event_id as _,
-    );
-    let taken = sold.fetch_one(&mut *db).await?;
+    let taken = tickets(db, event_id, id).await?;
     let inserted = sqlx::query!(
         "insert into pools (id, event_id, kind, capacity, sold) values ($1, $2, $3, $4, $5)",
         id,
