@@ -183,7 +183,7 @@ async fn a_caller_may_ask_so_often_and_no_more() {
 #[tokio::test]
 async fn without_redis_a_process_counts_by_itself() {
     let alone = [
-        ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("REDIS_URL", tests::NO_REDIS),
         ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "3"),
     ];
     world_with(&alone, async |world| {
@@ -289,7 +289,7 @@ async fn health_tells_the_dependencies_apart() {
     })
     .await;
     // Nobody listens there.
-    world_with(&[("REDIS_URL", "redis://127.0.0.1:1")], async |world| {
+    world_with(&[("REDIS_URL", tests::NO_REDIS)], async |world| {
         let ready = world.stranger().get("/health/ready").await.expect(503);
         assert_eq!(
             (&ready["database"], &ready["redis"]),

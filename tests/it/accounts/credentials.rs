@@ -376,7 +376,7 @@ async fn an_imported_password_verifies_and_is_kept_as_ours_from_then_on() {
 
 #[tokio::test]
 async fn without_redis_nobody_logs_in_and_those_who_browse_go_on() {
-    world_with(&[("REDIS_URL", "redis://127.0.0.1:1")], async |world| {
+    world_with(&[("REDIS_URL", tests::NO_REDIS)], async |world| {
         let answer = world
             .stranger()
             .post("/auth/login", &credentials("ada", PASSWORD))
