@@ -244,6 +244,7 @@ async fn memory_is_bounded_by_time_and_knows_nothing_of_rights_or_places() {
             .execute(world.app.pool())
             .await
             .expect("given back");
+        stock::reconcile(&world.app).await.expect("told");
     })
     .await;
 }

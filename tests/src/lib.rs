@@ -32,9 +32,10 @@ pub use client::{Answer, Client, Events};
 pub use database::{Database, env, migrate};
 
 /// What must be true of the database at the end of every test; a row is a breach.
-/// Where no Redis ever is.
-pub const NO_REDIS: &str = "redis://127.0.0.1:1";
 const INVARIANTS: &str = include_str!("../invariants.sql");
+
+/// Nobody listens there: for the tests of what goes on without Redis.
+pub const NO_REDIS: &str = "redis://127.0.0.1:1";
 
 /// What signs the webhooks of a world's Stripe.
 pub const WEBHOOK_SECRET: &str = "whsec_world";

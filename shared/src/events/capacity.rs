@@ -36,6 +36,8 @@ pub async fn set_aside(
     };
     let mut db = app.read().await?;
     let Some(pool) = store::pool_of(&mut db, id, part).await? else {
+        drop(db);
+        check_limit(app, scope, id, part, capacity).await?;
         return Ok(None);
     };
     drop(db);
@@ -50,6 +52,38 @@ pub async fn set_aside(
             Err(EventError::CapacityBelowSold { taken }.into())
         }
     }
+}
+
+/// What had no limit may be limited to no less than is sold or held of it at this moment. There are no places of it to
+/// set aside yet, so whoever is just buying may still get past the new limit; they are refused at the order's end.
+async fn check_limit(
+    app: &App,
+    scope: &Scope,
+    id: EventId,
+    part: Part<'_>,
+    capacity: i32,
+) -> Result<()> {
+    let (pool, only) = match part {
+        Part::Event => (id.0, None),
+        Part::TicketType(kind) => (kind.0, Some(kind)),
+        Part::Session(_) => return Ok(()),
+    };
+    let mut db = app.read().await?;
+    let inventory = store::inventory(&mut db, id).await?;
+    if inventory.is_none_or(|inventory| scope.require(inventory.organization_id).is_err()) {
+        return Ok(());
+    }
+    let (sold, _) = store::taken_before(&mut db, pool, id).await?;
+    drop(db);
+    let (now, holds) = (app.clock.now(), app.stock.holds(id).await?);
+    let live = holds.into_values().filter(|hold| hold.lives(now));
+    let items = live.flat_map(|hold| hold.items);
+    let held = items.filter(|(kind, _)| only.is_none_or(|only| only == *kind));
+    let taken = i64::from(sold) + held.map(|(_, tickets)| i64::from(tickets)).sum::<i64>();
+    if taken > capacity.into() {
+        return Err(EventError::CapacityBelowSold { taken }.into());
+    }
+    Ok(())
 }
 
 /// The pool of something that may have a limit.

@@ -21,8 +21,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use redis::aio::{ConnectionLike, ConnectionManager};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ pub(crate) use places::Places;
 pub use reconcile::{Drift, Reconcile, Source, levels, place, reconcile};
 
 use crate::error::{Error, Result};
-use crate::ids::{EventId, OrderId};
+use crate::ids::{EventId, OrderId, TicketTypeId};
 use keys::Keys;
 
 /// The places in Redis, by one connection.
@@ -275,6 +276,9 @@ fn level(id: &str, text: &str) -> Option<(Uuid, Level)> {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Kept {
     pub buyer: String,
+    /// How many tickets of which type.
+    #[serde(deserialize_with = "maybe_none")]
+    pub items: Vec<(TicketTypeId, i32)>,
     /// Whether an order stands on it.
     pub ordered: bool,
     /// Since when it is ordered, or else held.
@@ -282,6 +286,23 @@ pub struct Kept {
     pub since: DateTime<Utc>,
     #[serde(with = "chrono::serde::ts_milliseconds")]
     pub deadline: DateTime<Utc>,
+}
+
+impl Kept {
+    /// An order's hold waits for the order's end, any other for its deadline.
+    #[must_use]
+    pub fn lives(&self, now: DateTime<Utc>) -> bool {
+        self.ordered || self.deadline > now
+    }
+}
+
+/// An empty list and an empty object are the same to Lua.
+fn maybe_none<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<T>, D::Error> {
+    let value = Value::deserialize(from)?;
+    if value.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Ok(Vec::new());
+    }
+    serde_json::from_value(value).map_err(serde::de::Error::custom)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

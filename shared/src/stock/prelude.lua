@@ -60,9 +60,15 @@ local function will_lapse(id, hold)
     end
 end
 
+local function has_one_less(buyer)
+    if redis.call('HINCRBY', BUYERS, buyer, -1) <= 0 then
+        redis.call('HDEL', BUYERS, buyer)
+    end
+end
+
 local function lapses_no_more(id, hold)
-    if redis.call('ZREM', LAPSING, id) == 1 and redis.call('HINCRBY', BUYERS, hold.buyer, -1) <= 0 then
-        redis.call('HDEL', BUYERS, hold.buyer)
+    if redis.call('ZREM', LAPSING, id) == 1 then
+        has_one_less(hold.buyer)
     end
 end
 
@@ -74,17 +80,28 @@ local function forget(id, hold)
 end
 
 -- Places of holds whose time is over are free from their deadline on. An order's hold waits for the order's end.
--- Answers how many there were.
+-- Answers how many there were. Forgets them together: in a rush a place is waiting for this.
 local function lapse()
     local over = redis.call('ZRANGEBYSCORE', LAPSING, '-inf', now, 'LIMIT', 0, MOST_LAPSED_AT_ONCE)
-    for _, id in ipairs(over) do
-        local hold = hold_of(id)
+    if #over == 0 then
+        return 0
+    end
+    local places, parts = {}, {}
+    for _, text in ipairs(redis.call('HMGET', HOLDS, unpack(over))) do
+        local hold = text and cjson.decode(text)
+        for _, part in ipairs(hold and hold.parts or {}) do
+            places[part[1]] = (places[part[1]] or 0) + part[2]
+        end
         if hold then
-            forget(id, hold)
-        else
-            redis.call('ZREM', LAPSING, id)
+            has_one_less(hold.buyer)
         end
     end
+    for pool, number in pairs(places) do
+        parts[#parts + 1] = { pool, number }
+    end
+    hold_more(parts, -1)
+    redis.call('ZREM', LAPSING, unpack(over))
+    redis.call('HDEL', HOLDS, unpack(over))
     return #over
 end
 

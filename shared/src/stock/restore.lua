@@ -46,7 +46,10 @@ local function same(parts, taken)
         number = number + 1
     end
     for _, part in ipairs(parts) do
-        number = number - (taken[part[1]] == part[2] and 1 or 2)
+        if taken[part[1]] ~= part[2] then
+            return false
+        end
+        number = number - 1
     end
     return number == 0
 end

@@ -1,5 +1,6 @@
 //! Places made more and fewer, and limits that come later.
 
+use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::stock;
@@ -121,25 +122,34 @@ async fn sold(world: &World, event: &Value, number: i32) {
 }
 
 #[tokio::test]
-async fn a_limit_that_comes_later_counts_what_was_sold_before() {
+async fn a_limit_that_comes_later_counts_what_was_sold_and_held_before() {
     world(async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;
         let event = on_sale(&organizer, &workshop(), &standard()).await;
         sold(world, &event, 8).await;
         let kind = id(&event["ticket_types"][0]["id"]);
         let few = format!("{}/ticket-types/{kind}", at(&event));
+        let total = |places: i32| json!({"total_capacity": places, "version": 2});
         let limit = async |quantity: i32| {
             let to = json!({"quantity": quantity, "version": 1});
             organizer.put(&few, &to).await
         };
-        let refused = limit(7).await.refused(409, "CAPACITY_BELOW_SOLD");
-        assert_eq!(refused, json!({"taken": 8}));
-        limit(9).await.expect(200);
-        let limited = json!({"total_capacity": 10, "version": 2});
-        organizer.put(&at(&event), &limited).await.expect(200);
+        let (_, held) = hold(world, &event, 3).await;
+        assert!(placed(&held));
+        let below = [
+            limit(10).await,
+            organizer.put(&at(&event), &total(10)).await,
+        ];
+        for answer in below {
+            let details = answer.refused(409, "CAPACITY_BELOW_SOLD");
+            assert_eq!(details, json!({"taken": 11}));
+        }
+        limit(12).await.expect(200);
+        organizer.put(&at(&event), &total(13)).await.expect(200);
         let place = format!("{}/availability", at(&event));
         let left = world.stranger().get(&place).await.expect(200);
         assert_eq!(left["available_spots"], 1);
+        world.pass(TimeDelta::minutes(10));
         let sold: Vec<(String, i32)> = sqlx::query_as("select kind, sold from pools order by kind")
             .fetch_all(world.app.pool())
             .await

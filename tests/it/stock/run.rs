@@ -264,6 +264,7 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
         let holds = event.model.holds.iter().map(|hold| {
             let kept = Kept {
                 buyer: hold.buyer.clone(),
+                items: hold.items.clone(),
                 ordered: hold.ordered,
                 since: hold.since,
                 deadline: hold.deadline,
