@@ -240,10 +240,11 @@ async fn memory_is_bounded_by_time_and_knows_nothing_of_rights_or_places() {
         assert_eq!(titles().await.0, "Behind");
         world.pass(TimeDelta::minutes(5));
         assert_eq!(titles().await, (json!("Behind"), json!("Behind")));
-        sqlx::query("update pools set sold = 0")
+        sqlx::query("update pools set sold = 0, version = version + 1 where sold > 0")
             .execute(world.app.pool())
             .await
             .expect("given back");
+        stock::reconcile(&world.app).await.expect("told");
     })
     .await;
 }

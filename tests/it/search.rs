@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use shared::stock;
 use tests::{Client, World, harbour_hall, workshop, world};
 
 /// An event on sale, with one ticket type of each price.
@@ -41,12 +42,13 @@ async fn titles(client: &Client, query: &str) -> Vec<String> {
 
 async fn sell(world: &World, pool: &Value, number: i32) {
     let pool: uuid::Uuid = text(pool).parse().expect("an id");
-    sqlx::query("update pools set sold = sold + $2 where id = $1")
+    sqlx::query("update pools set sold = sold + $2, version = version + 1 where id = $1")
         .bind(pool)
         .bind(number)
         .execute(world.app.pool())
         .await
         .expect("places");
+    stock::reconcile(&world.app).await.expect("told");
 }
 
 #[tokio::test]

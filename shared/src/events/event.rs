@@ -1,15 +1,18 @@
 //! An event, and what is said of one to make or change it.
 
+use chrono::{DateTime, Utc};
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
 
 use super::refund_policy::RefundPolicy;
 use super::session::{NewSession, Session};
 use super::status::Status;
+use super::summary::Live;
 use super::ticket_type::TicketType;
 use crate::clock::Time;
 use crate::ids::{EventId, OrganizationId, UserId, VenueId};
 use crate::patch::Patch;
+use crate::stock::Levels;
 
 /// Something that takes place.
 #[derive(Debug, Clone, PartialEq, Serialize, Object, sqlx::FromRow)]
@@ -40,8 +43,8 @@ pub struct Event {
     pub starts_at: Time,
     /// When its last session ends.
     pub ends_at: Time,
-    /// Its own limit, if it has one: no more tickets than that, of whatever type.
-    pub total_capacity: Option<i32>,
+    /// Its own limit, if it was given one as `total_capacity`: no more tickets than that, of whatever type.
+    pub own_capacity: Option<i32>,
     pub max_tickets_per_order: i32,
     /// Members vetted less than that, and strangers if it is above 0, do not see it.
     pub required_vetting_level: i16,
@@ -64,6 +67,37 @@ pub struct EventDetails {
     pub event: Event,
     pub sessions: Vec<Session>,
     pub ticket_types: Vec<TicketType>,
+}
+
+/// The same with the numbers of this moment.
+#[derive(Debug, Clone, Serialize, Object)]
+pub struct EventNow {
+    #[oai(flatten)]
+    #[serde(flatten)]
+    pub details: EventDetails,
+    #[oai(flatten)]
+    #[serde(flatten)]
+    pub live: Live,
+}
+
+impl EventNow {
+    /// One that has just been made, of which nothing is on sale yet.
+    #[must_use]
+    pub fn draft(details: EventDetails, now: DateTime<Utc>) -> Self {
+        let live = details.live(&Levels::new(), now);
+        Self { details, live }
+    }
+
+    #[must_use]
+    pub fn at(mut details: EventDetails, levels: &Levels, now: DateTime<Utc>) -> Self {
+        for session in &mut details.sessions {
+            let level = levels.get(&session.id.0);
+            let sold = level.and_then(|level| level.sold.try_into().ok());
+            session.sold = sold.unwrap_or(session.sold);
+        }
+        let live = details.live(levels, now);
+        Self { details, live }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Enum, sqlx::Type)]
@@ -228,7 +262,7 @@ impl EventChange {
         self.teacher_ids.apply(&mut event.teacher_ids);
         self.organizer_ids.apply(&mut event.organizer_ids);
         self.time_zone.apply(&mut event.time_zone);
-        self.total_capacity.apply(&mut event.total_capacity);
+        self.total_capacity.apply(&mut event.own_capacity);
         self.max_tickets_per_order
             .apply(&mut event.max_tickets_per_order);
         self.required_vetting_level

@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::event::Event;
+use super::event::{Event, EventDetails};
 use super::filter::EventFilter;
 use super::search::{self, Search};
 use super::status::Status;
 use super::store;
-use super::summary::{EventPage, EventSummary};
+use super::summary::{Listed, Listing};
 use crate::access::Scope;
 use crate::app::App;
 use crate::error::Result;
@@ -33,41 +33,27 @@ pub struct Viewer {
 /// `q`, the soonest, are put in order of relevance.
 const COUNTED_TO: i64 = 1_000;
 
-/// Ends where the time comes that prices are of.
-const SUMMARIES: &str =
+const COLUMNS: &str =
     "select e.id, e.organization_id, e.title, e.slug, e.short_description, e.event_type, e.category, e.venue_id,
-        v.name as venue_name, v.city, e.image_urls, e.teacher_ids, e.organizer_ids, e.time_zone, e.currency, e.status,
-        e.status_reason, e.starts_at, e.ends_at,
-        (select count(*) from event_sessions s where s.event_id = e.id and s.active) as session_count,
-        coalesce((select p.capacity from pools p where p.id = e.id),
-                 (select max(p.capacity) from pools p where p.event_id = e.id and p.kind = 'session'), 0)
-            as total_capacity,
-        prices.lowest_price, prices.highest_price, e.max_tickets_per_order, e.required_vetting_level, e.is_featured,
-        e.is_sensitive, e.version, e.created_at, e.updated_at
- from page join events e on e.id = page.id left join venues v on v.id = e.venue_id
-      left join lateral (select min(t.price) as lowest_price, max(t.price) as highest_price
-                         from ticket_types t where t.event_id = e.id and is_on_sale(t, ";
-
-const SELECT: &str = "select e.id, e.organization_id, e.title, e.slug, e.short_description, e.description, e.event_type,
-        e.category, e.venue_id, e.image_urls, e.teacher_ids, e.time_zone, e.currency, e.status, e.status_reason, e.starts_at,
-        e.ends_at, p.capacity as total_capacity, e.max_tickets_per_order, e.required_vetting_level,
-        e.is_featured, e.is_sensitive, e.refund_policy, e.organizer_ids, e.version, e.created_at, e.updated_at
- from events e left join pools p on p.id = e.id where ";
+        e.image_urls, e.teacher_ids, e.organizer_ids, e.time_zone, e.currency, e.status, e.status_reason, e.starts_at,
+        e.ends_at, p.capacity as own_capacity, e.max_tickets_per_order, e.required_vetting_level, e.is_featured,
+        e.is_sensitive, e.refund_policy, e.version, e.created_at, e.updated_at, ";
 
 pub(super) async fn by_id(db: &mut PgConnection, id: EventId) -> Result<Option<Event>> {
-    let mut sql = QueryBuilder::new(SELECT);
-    sql.push("e.id = ").push_bind(id);
+    let mut sql = QueryBuilder::new(COLUMNS);
+    sql.push("e.description from events e left join pools p on p.id = e.id where e.id = ")
+        .push_bind(id);
     Ok(sql.build_query_as().fetch_optional(db).await?)
 }
 
-/// One page, without the numbers of this moment: see [`summary::tell_live`].
+/// One page, without the numbers of this moment.
 pub async fn list(
     db: &mut PgConnection,
     viewer: &Viewer,
     now: DateTime<Utc>,
     filter: &EventFilter,
     paging: Paging,
-) -> Result<EventPage> {
+) -> Result<Listing> {
     let asked = filter.q.as_deref().filter(|q| !q.trim().is_empty());
     let mut question = Question {
         filter,
@@ -75,26 +61,60 @@ pub async fn list(
         now,
         search: asked.map(Search::Words),
     };
-    let mut counted = question.count(db).await?;
-    if counted == 0
+    let mut found = question.find(db, paging).await?;
+    if found.counted == 0
         && let Some(q) = asked.filter(|q| search::is_plain(q))
     {
         question.search = Some(Search::Nearly(q));
-        counted = question.count(db).await?;
+        found = question.find(db, paging).await?;
     }
-    let mut items = question.page(db, paging).await?;
     let page_size = usize::try_from(paging.limit()).unwrap_or(usize::MAX);
-    let has_more = items.len() > page_size;
-    items.truncate(page_size);
-    let (page, limit) = paging.place();
-    Ok(EventPage {
-        items,
-        total: counted.min(COUNTED_TO),
-        total_is_exact: counted <= COUNTED_TO,
-        page,
-        limit,
+    let has_more = found.ids.len() > page_size;
+    found.ids.truncate(page_size);
+    Ok(Listing {
+        items: listed(db, &found.ids).await?,
+        total: found.counted.min(COUNTED_TO),
+        total_is_exact: found.counted <= COUNTED_TO,
+        paging,
         has_more,
     })
+}
+
+/// These events, in this order, with all that the numbers of a moment are made of.
+async fn listed(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Listed>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut sql = QueryBuilder::new(COLUMNS);
+    sql.push(
+        "null as description, v.name as venue_name, v.city
+         from events e left join pools p on p.id = e.id left join venues v on v.id = e.venue_id where e.id = any(",
+    )
+    .push_bind(ids.to_vec())
+    .push(")");
+    let mut rows: Vec<Row> = sql.build_query_as().fetch_all(&mut *db).await?;
+    let place = |row: &Row| ids.iter().position(|id| *id == row.event.id.0);
+    rows.sort_by_key(place);
+    let mut sessions = store::sessions_of(db, ids).await?;
+    let mut types = store::ticket_types_of(db, ids).await?;
+    let whole = |row: Row| Listed {
+        venue_name: row.venue_name,
+        city: row.city,
+        details: EventDetails {
+            sessions: sessions.remove(&row.event.id).unwrap_or_default(),
+            ticket_types: types.remove(&row.event.id).unwrap_or_default(),
+            event: row.event,
+        },
+    };
+    Ok(rows.into_iter().map(whole).collect())
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    #[sqlx(flatten)]
+    event: Event,
+    venue_name: Option<String>,
+    city: Option<String>,
 }
 
 /// What is asked of the list, however it is answered.
@@ -105,6 +125,15 @@ struct Question<'a> {
     search: Option<Search<'a>>,
 }
 
+/// What was found.
+#[derive(sqlx::FromRow)]
+struct Found {
+    /// On all pages, up to one more than lists are counted to.
+    counted: i64,
+    /// Of the page, and one more if there is one.
+    ids: Vec<Uuid>,
+}
+
 impl Question<'_> {
     fn condition(&self, sql: &mut QueryBuilder<Postgres>) {
         self.filter.condition(sql, self.viewer, self.now);
@@ -113,51 +142,37 @@ impl Question<'_> {
         }
     }
 
-    async fn count(&self, db: &mut PgConnection) -> Result<i64> {
-        let mut sql = QueryBuilder::new("select count(*) from (select from events e where ");
-        self.condition(&mut sql);
-        if self.search.is_none() {
-            // So that it is counted along an index, not along whatever lies at the beginning of the table.
-            sql.push(" order by e.starts_at");
-        }
-        sql.push(" limit ")
-            .push_bind(COUNTED_TO + 1)
-            .push(") counted");
-        // Never a plan that was made for other values: which index is best depends on them.
-        let count = sql.build_query_scalar().persistent(false);
-        Ok(count.fetch_one(db).await?)
-    }
-
-    /// One more than a page holds, if there is one.
-    async fn page(&self, db: &mut PgConnection, paging: Paging) -> Result<Vec<EventSummary>> {
+    /// Counts and chooses in one go: whoever has counted to a thousand has seen the first pages.
+    async fn find(&self, db: &mut PgConnection, paging: Paging) -> Result<Found> {
+        let by_relevance = self.search.filter(|_| self.filter.by_relevance());
+        let (first, last) = (paging.offset(), paging.offset() + paging.limit() + 1);
+        // Only so many have been put in order.
+        let last = by_relevance.map_or(last, |_| last.min(COUNTED_TO));
         let mut sql = QueryBuilder::new(
             // Numbered after the limit: numbering all of them first would read all of them.
-            "with page as materialized (select id, row_number() over () as place from (",
+            "with found as materialized (select id, row_number() over () as place from (",
         );
-        match self.search {
-            Some(search) if self.filter.by_relevance() => {
-                self.places_by_relevance(search, &mut sql);
-            }
-            _ => self.places(&mut sql),
+        match by_relevance {
+            Some(search) => self.most_relevant(search, &mut sql),
+            None => self.in_order(last.max(COUNTED_TO + 1), &mut sql),
         }
-        sql.push(" limit ")
-            .push_bind(paging.limit() + 1)
-            .push(" offset ")
-            .push_bind(paging.offset())
-            .push(") chosen) ")
-            .push(SUMMARIES)
-            .push_bind(self.now)
-            .push(")) prices on true order by place");
-        Ok(sql.build_query_as().persistent(false).fetch_all(db).await?)
+        sql.push(") chosen) select (select count(*) from found) as counted, array(select id from found where place > ")
+            .push_bind(first)
+            .push(" and place <= ")
+            .push_bind(last)
+            .push(" order by place) as ids");
+        // Never a plan that was made for other values: which index is best depends on them.
+        Ok(sql.build_query_as().persistent(false).fetch_one(db).await?)
     }
 
-    fn places(&self, sql: &mut QueryBuilder<Postgres>) {
+    fn in_order(&self, last: i64, sql: &mut QueryBuilder<Postgres>) {
         sql.push("select e.id from events e where ");
         self.condition(sql);
         self.filter.order(sql);
+        sql.push(" limit ").push_bind(last);
     }
 
-    fn places_by_relevance(&self, search: Search<'_>, sql: &mut QueryBuilder<Postgres>) {
+    fn most_relevant(&self, search: Search<'_>, sql: &mut QueryBuilder<Postgres>) {
         let direction = if self.filter.descending.unwrap_or(true) {
             "desc"
         } else {
@@ -168,9 +183,9 @@ impl Question<'_> {
         sql.push(" as rank from events e where ");
         self.condition(sql);
         sql.push(" order by e.starts_at, e.id limit ")
-            .push_bind(COUNTED_TO)
+            .push_bind(COUNTED_TO + 1)
             .push(format_args!(
-                ") found order by rank {direction}, starts_at, id"
+                ") soonest order by rank {direction}, starts_at, id"
             ));
     }
 }

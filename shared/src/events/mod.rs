@@ -32,7 +32,8 @@ pub use availability::{
 };
 pub use capacity::{Part, set_aside};
 pub use event::{
-    Cancellation, Cancelled, Event, EventChange, EventDetails, EventType, NewEvent, StatusChange,
+    Cancellation, Cancelled, Event, EventChange, EventDetails, EventNow, EventType, NewEvent,
+    StatusChange,
 };
 pub use filter::{EventFilter, EventSort};
 pub use list::Viewer;
@@ -41,7 +42,7 @@ pub use prices::follow_due as follow_prices;
 pub use refund_policy::RefundPolicy;
 pub use session::{NewSession, Session, SessionChange};
 pub use status::Status;
-pub use summary::{EventPage, EventSummary};
+pub use summary::{EventPage, EventSummary, Listing, Live};
 pub use ticket_type::{NewTicketType, TicketType, TicketTypeChange};
 
 use crate::activity::{self, Activity};
@@ -152,7 +153,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         status_reason: None,
         starts_at: sessions.iter().map(|s| s.starts_at).min().expect("one"),
         ends_at: sessions.iter().map(|s| s.ends_at).max().expect("one"),
-        total_capacity: new.total_capacity,
+        own_capacity: new.total_capacity,
         max_tickets_per_order: new.max_tickets_per_order,
         required_vetting_level: new.required_vetting_level,
         is_featured: new.is_featured,
@@ -174,7 +175,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
             break;
         }
     }
-    event.pool().fit(tx, event.total_capacity, None).await?;
+    event.pool().fit(tx, event.own_capacity, None).await?;
     for new in sessions {
         insert_session(tx, id, new).await?;
     }
@@ -226,8 +227,8 @@ pub async fn change(
     if (&event.teacher_ids, &event.organizer_ids) != (&before.teacher_ids, &before.organizer_ids) {
         must_belong(tx, &event).await?;
     }
-    if event.total_capacity != before.total_capacity {
-        before.pool().fit(tx, event.total_capacity, aside).await?;
+    if event.own_capacity != before.own_capacity {
+        before.pool().fit(tx, event.own_capacity, aside).await?;
     }
     event.version += 1;
     event.updated_at = tx.now().into();

@@ -160,7 +160,7 @@ impl Given {
                 status_reason: None,
                 starts_at: hours(0),
                 ends_at: hours(ends.expect("a session")),
-                total_capacity: self.total.map(|total| number(total.level.capacity)),
+                own_capacity: self.total.map(|total| number(total.level.capacity)),
                 max_tickets_per_order: self.most_per_order,
                 required_vetting_level: 0,
                 is_featured: false,
