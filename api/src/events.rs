@@ -38,6 +38,8 @@ const BACKSTAGE: Right = Right {
 };
 
 impl Versioned for EventNow {
+    const TELLS_MORE: bool = true;
+
     fn version(&self) -> i64 {
         self.details.event.version
     }
