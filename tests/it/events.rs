@@ -526,6 +526,53 @@ async fn a_ticket_type_is_changed_and_removed_until_it_is_sold() {
 }
 
 #[tokio::test]
+async fn the_least_of_an_order_fits_every_limit_whichever_side_is_changed() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = create(&organizer).await;
+        let types = format!("{}/ticket-types", at(&event));
+        let ticket = |more: Value| {
+            let mut ticket = json!({"name": "Group", "price": 900, "included_sessions": ["S1"]});
+            let more = more.as_object().expect("fields").clone();
+            ticket.as_object_mut().expect("an object").extend(more);
+            ticket
+        };
+        for (fields, bad) in [
+            (json!({"min_per_order": 3, "max_per_order": 2}), "max_per_order"),
+            (json!({"min_per_order": 3, "max_per_buyer": 2}), "max_per_buyer"),
+            (json!({"min_per_order": 3, "quantity": 2}), "quantity"),
+            (json!({"min_per_order": 11}), "min_per_order"),
+        ] {
+            let refused = organizer.post(&types, &ticket(fields.clone())).await;
+            assert_eq!(refused.bad_fields(), [bad], "{fields}");
+        }
+        let fits = json!({"min_per_order": 3, "max_per_order": 3, "max_per_buyer": 3, "quantity": 3});
+        let group = organizer.post(&types, &ticket(fits)).await.expect(201);
+        let place = format!("{types}/{}", group["id"].as_str().expect("an id"));
+        for (change, bad) in [
+            (json!({"max_per_order": 2}), "max_per_order"),
+            (json!({"max_per_buyer": 2}), "max_per_buyer"),
+            (json!({"quantity": 2}), "quantity"),
+            (json!({"min_per_order": 4}), "min_per_order"),
+        ] {
+            let refused = organizer.with("if-match", "\"1\"").put(&place, &change).await;
+            assert_eq!(refused.bad_fields(), [bad], "{change}");
+        }
+        let unlimited = json!({"max_per_order": null, "max_per_buyer": null, "quantity": null, "min_per_order": 10, "version": 1});
+        organizer.put(&place, &unlimited).await.expect(200);
+        let eleven = json!({"min_per_order": 11, "version": 2});
+        assert_eq!(organizer.put(&place, &eleven).await.bad_fields(), ["min_per_order"]);
+        // The other side of that limit.
+        let nine = json!({"max_tickets_per_order": 9, "version": 1});
+        assert_eq!(organizer.put(&at(&event), &nine).await.bad_fields(), ["max_tickets_per_order"]);
+        let wider = json!({"max_tickets_per_order": 12, "version": 1});
+        organizer.put(&at(&event), &wider).await.expect(200);
+        organizer.put(&place, &eleven).await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_teacher_reads_the_drafts_they_are_assigned_to_and_no_others() {
     world(async |world| {
         let lighthouse = world.organizer("lighthouse").await;

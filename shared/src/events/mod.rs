@@ -227,6 +227,9 @@ pub async fn change(
     if (&event.teacher_ids, &event.organizer_ids) != (&before.teacher_ids, &before.organizer_ids) {
         must_belong(tx, &event).await?;
     }
+    if event.max_tickets_per_order < before.max_tickets_per_order {
+        must_allow_orders(tx, &event).await?;
+    }
     if event.own_capacity != before.own_capacity {
         before.pool().fit(tx, event.own_capacity, aside).await?;
     }
@@ -371,7 +374,7 @@ pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Re
     let event = lock(tx, id).await?;
     event.must_be_open(tx.now())?;
     let ticket_type = new.under(TicketTypeId::fresh(tx.now()));
-    let included = sessions_of(tx, id, &ticket_type).await?;
+    let included = sessions_of(tx, &event, &ticket_type).await?;
     let now = tx.now();
     store::insert_ticket_type(tx, id, &ticket_type, &included, now).await?;
     let pool = ticket_type.pool(id);
@@ -404,7 +407,9 @@ pub async fn change_ticket_type(
     }
     event.must_be_open(tx.now())?;
     let mut invalid = Invalid::default();
-    ticket_type.check(&mut invalid);
+    ticket_type.check("", &mut invalid);
+    let most = event.max_tickets_per_order;
+    ticket_type.check_least(Some(&before), most, "", &mut invalid);
     invalid.check()?;
     if ticket_type.quantity != before.quantity {
         let pool = before.pool(id);
@@ -621,6 +626,20 @@ async fn must_belong(tx: &mut Tx, event: &Event) -> Result<()> {
     invalid.check()
 }
 
+/// No ticket type asks for more in one order than the event allows.
+async fn must_allow_orders(tx: &mut Tx, event: &Event) -> Result<()> {
+    let types = store::ticket_types(tx, event.id).await?;
+    let least = types.iter().map(|kind| kind.min_per_order).max();
+    match least.filter(|least| *least > event.max_tickets_per_order) {
+        Some(least) => {
+            let message =
+                format!("must not be less than `min_per_order` of a ticket type, which is {least}");
+            Err(Invalid::field("max_tickets_per_order", message).into())
+        }
+        None => Ok(()),
+    }
+}
+
 async fn must_be_ready(tx: &mut Tx, id: EventId) -> Result<()> {
     let now = tx.now();
     let mut missing = Vec::new();
@@ -655,10 +674,11 @@ async fn by_code(tx: &mut Tx, id: EventId, code: &str) -> Result<Session> {
 }
 
 /// The sessions that a ticket type includes, every unknown code named.
-async fn sessions_of(tx: &mut Tx, id: EventId, new: &TicketType) -> Result<Vec<SessionId>> {
+async fn sessions_of(tx: &mut Tx, event: &Event, new: &TicketType) -> Result<Vec<SessionId>> {
     let mut invalid = Invalid::default();
-    new.check(&mut invalid);
-    let known = store::sessions(tx, id).await?;
+    new.check("", &mut invalid);
+    new.check_least(None, event.max_tickets_per_order, "", &mut invalid);
+    let known = store::sessions(tx, event.id).await?;
     let mut included = Vec::new();
     for (at, code) in new.included_sessions.iter().enumerate() {
         match known.iter().find(|session| session.code == *code) {
