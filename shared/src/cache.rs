@@ -22,7 +22,8 @@ use crate::app::{App, Redis};
 use crate::error::Result;
 use crate::events::cache::Events;
 use crate::ids::{self, EventId, VenueId};
-use crate::venues::Venue;
+use crate::page::{Page, Paging};
+use crate::venues::{self, Venue, VenueFilter};
 
 const BEAT: Duration = Duration::from_millis(200);
 /// Memory is trusted so long after the sending of the last beat that was heard.
@@ -55,6 +56,7 @@ enum Message {
 pub struct Caches {
     pub(crate) events: Events,
     pub(crate) venues: Shelf<VenueId, Venue>,
+    pub(crate) venue_lists: Shelf<(VenueFilter, Paging), Page<Venue>>,
     trust: Trust,
 }
 
@@ -75,6 +77,7 @@ impl Caches {
         Self {
             events: Events::default(),
             venues: Shelf::new(2_000, TimeDelta::minutes(15), |_| 1),
+            venue_lists: Shelf::new(20_000, TimeDelta::minutes(15), venues::weight),
             trust: Trust {
                 name: ids::fresh(now).to_string(),
                 started: Instant::now(),
@@ -96,7 +99,8 @@ impl Caches {
             match what {
                 Changed::Event(id) => self.events.forget(*id),
                 Changed::Venue(id) => {
-                    self.venues.kept.remove(id);
+                    self.venues.forget(id);
+                    self.venue_lists.forget_everything();
                     // Lists show its name.
                     self.events.forget_lists();
                 }
@@ -108,7 +112,8 @@ impl Caches {
         let _turn = self.trust.turn.write().expect("nobody panics in between");
         self.trust.forgotten.fetch_add(1, Ordering::SeqCst);
         self.events.forget_everything();
-        self.venues.kept.clear();
+        self.venues.forget_everything();
+        self.venue_lists.forget_everything();
     }
 
     /// Whether what is in memory counts at this moment.

@@ -66,6 +66,7 @@ async fn a_write_through_one_process_is_seen_by_the_other() {
                 "/events/rope-basics",
                 "/events",
                 hall_at.as_str(),
+                "/venues?city=hamburg",
             ] {
                 other.get(path).await.expect(200);
                 world.stranger().get(path).await.expect(200);
@@ -88,12 +89,22 @@ async fn a_write_through_one_process_is_seen_by_the_other() {
             let name = format!("Hall {number}");
             let change = json!({"name": name, "version": number - 1});
             organizer.put(&hall_at, &change).await.expect(200);
+            let list = here.get("/venues?city=hamburg").await.expect(200);
+            assert_eq!(list["items"][0]["name"], name);
             until("the other sees the name", async || {
-                other.get(&hall_at).await.expect(200)["name"] == name
+                let list = other.get("/venues?city=hamburg").await.expect(200);
+                list["items"][0]["name"] == name
+                    && other.get(&hall_at).await.expect(200)["name"] == name
                     && other.get("/events").await.expect(200)["items"][0]["venue_name"] == name
             })
             .await;
         }
+        organizer.post("/venues", &harbour_hall()).await.expect(201);
+        until("the other sees the new venue", async || {
+            let list = other.get("/venues?city=hamburg").await.expect(200);
+            list["total"] == 2
+        })
+        .await;
         organizer.delete(&place).await.expect(204);
         world
             .stranger()
