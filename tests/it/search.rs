@@ -186,6 +186,9 @@ async fn filters_combine_and_sorts_go_both_ways() {
             ("price_min=3000&sort=title", vec!["alpha", "Beta"]),
             ("price_min=1000&price_max=4500", vec!["alpha"]),
             ("price_min=600&price_max=3999", vec![]),
+            ("price_min=600&price_max=500", vec![]),
+            ("price_min=9000&price_max=9223372036854775807", vec!["Beta"]),
+            ("price_min=-9223372036854775808&price_max=0", vec!["Gamma"]),
             ("event_type=concert&price_max=100", vec![]),
             ("sort=title&limit=1&page=2", vec!["Beta"]),
         ] {

@@ -109,13 +109,12 @@ impl EventDetails {
     #[must_use]
     pub fn live(&self, levels: &Levels, now: DateTime<Utc>) -> Live {
         let (available_spots, sold_out) = spots(&self.types_at(levels, now));
-        let (lowest_price, highest_price) = self.prices(now).unzip();
         Live {
             total_capacity: self.capacity(),
             available_spots,
             sold_out,
-            lowest_price,
-            highest_price,
+            lowest_price: self.prices(now).min(),
+            highest_price: self.prices(now).max(),
             upcoming: self.event.starts_at.0 > now,
             past: self.event.ends_at.0 <= now,
         }
@@ -134,17 +133,11 @@ impl EventDetails {
         self.event.own_capacity.or_else(largest).unwrap_or(0)
     }
 
-    /// The lowest and the highest price of what is on sale at `now`, whether or not any of it is left.
-    #[must_use]
-    pub fn prices(&self, now: DateTime<Utc>) -> Option<(i64, i64)> {
-        let on_sale = |kind: &&TicketType| self.constraint(kind, now).is_none();
-        let prices = || {
-            self.ticket_types
-                .iter()
-                .filter(on_sale)
-                .map(|kind| kind.price)
-        };
-        prices().min().zip(prices().max())
+    /// The prices of what is on sale at `now`, whether or not any of it is left.
+    pub fn prices(&self, now: DateTime<Utc>) -> impl Iterator<Item = i64> {
+        let types = self.ticket_types.iter();
+        let on_sale = types.filter(move |kind| self.constraint(kind, now).is_none());
+        on_sale.map(|kind| kind.price)
     }
 
     /// What can be bought of one type at `now`.
@@ -224,7 +217,7 @@ impl EventDetails {
 
     /// Sales end when the first session that it admits to begins, or when its window says; with the last one's end
     /// at the latest.
-    fn sales_end(&self, kind: &TicketType) -> DateTime<Utc> {
+    pub(super) fn sales_end(&self, kind: &TicketType) -> DateTime<Utc> {
         let begins = self
             .sessions_of(kind)
             .map(|session| session.starts_at.0)

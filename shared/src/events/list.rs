@@ -81,7 +81,7 @@ pub async fn list(
 }
 
 /// These events, in this order, with all that the numbers of a moment are made of.
-async fn listed(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Listed>> {
+pub(super) async fn listed(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Listed>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }

@@ -267,6 +267,7 @@ pub async fn set_status(
     event.version += 1;
     event.updated_at = tx.now().into();
     store::update(tx, &event).await?;
+    prices::follow(tx, &[id]).await?;
     let data = json!({ "status": [from, event.status], "reason": event.status_reason });
     record(tx, &event, "event.status_changed", data);
     details(tx, event).await
@@ -334,6 +335,7 @@ pub async fn change_session(
     session.version += 1;
     store::update_session(tx, &session).await?;
     store::follow_sessions(tx, id).await?;
+    prices::follow(tx, &[id]).await?;
     record_part(
         tx,
         &event,
@@ -379,7 +381,7 @@ pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Re
     store::insert_ticket_type(tx, id, &ticket_type, &included, now).await?;
     let pool = ticket_type.pool(id);
     pool.fit(tx, ticket_type.quantity, None).await?;
-    prices::follow(tx, id).await?;
+    prices::follow(tx, &[id]).await?;
     let data = json!({ "event_id": id, "name": ticket_type.name, "price": ticket_type.price });
     record_part(tx, &event, "ticket_type.added", ticket_type.id.into(), data);
     Ok(store::ticket_type(tx, id, ticket_type.id)
@@ -417,7 +419,7 @@ pub async fn change_ticket_type(
     }
     ticket_type.version += 1;
     store::update_ticket_type(tx, &ticket_type).await?;
-    prices::follow(tx, id).await?;
+    prices::follow(tx, &[id]).await?;
     record_part(
         tx,
         &event,
@@ -447,7 +449,7 @@ pub async fn delete_ticket_type(
         .into());
     }
     store::delete_ticket_type(tx, ticket_type_id).await?;
-    prices::follow(tx, id).await?;
+    prices::follow(tx, &[id]).await?;
     gone.pool(id).fit(tx, None, None).await?;
     record_part(
         tx,
@@ -473,6 +475,8 @@ pub async fn advance(tx: &mut Tx, limit: i64) -> Result<usize> {
     let now = tx.now();
     let moved = store::advance(tx, now, limit).await?;
     let number = moved.len();
+    let ids: Vec<EventId> = moved.iter().map(|moved| moved.0).collect();
+    prices::follow(tx, &ids).await?;
     for (id, organization_id, from, to) in moved {
         tx.changed(Changed::Event(id));
         tx.record(Activity {

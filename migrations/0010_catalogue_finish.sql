@@ -1,0 +1,10 @@
+-- Lists filter by what is on sale in one condition: some price of an event lies in a range. The lowest and the highest
+-- alone let in what has nothing in between, and whether there is something took a look at the types of every candidate.
+alter table events add column prices int8multirange not null default '{}';
+
+update events e set prices = p.prices, prices_until = '-infinity'
+from (select event_id, range_agg(int8range(price, price, '[]')) as prices from ticket_types where not hidden group by 1) p
+where p.event_id = e.id;
+
+create index events_by_prices on events using gist (prices) where status <> 'draft';
+drop index events_by_highest_price;
