@@ -8,3 +8,6 @@ where p.event_id = e.id;
 
 create index events_by_prices on events using gist (prices) where status <> 'draft';
 drop index events_by_highest_price;
+
+-- Without these the planner takes one in two hundred for granted, and fetches a quarter of all events to sort them.
+create statistics events_by_category_counted on (lower(category)) from events;

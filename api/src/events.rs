@@ -114,8 +114,8 @@ impl Events {
         /// Those that are over as well.
         show_past: Query<Option<bool>>,
         featured: Query<Option<bool>>,
-        /// By relevance if there is a `q`, else by date. Of more than 1000 matches the 1000 soonest are put in order
-        /// of relevance.
+        /// By relevance if there is a `q`, else by date. Of more than 200 matches the 200 soonest are put in order of
+        /// relevance.
         sort: Query<Option<EventSort>>,
         /// Upwards, but for the newest and the most relevant, which come first.
         order: Query<Option<Direction>>,

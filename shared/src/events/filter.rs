@@ -181,6 +181,20 @@ impl EventFilter {
         ));
     }
 
+    pub(super) fn prices_asked(&self) -> bool {
+        self.price_min.is_some() || self.price_max.is_some()
+    }
+
+    /// The list is of what is to come, in the order of time; by relevance it is chosen in that order.
+    pub(super) fn soonest_first(&self, searching: bool) -> bool {
+        let in_time = match self.sort {
+            None | Some(EventSort::Relevance) => searching || self.descending != Some(true),
+            Some(EventSort::Date) => self.descending != Some(true),
+            Some(EventSort::Price | EventSort::Title | EventSort::Newest) => false,
+        };
+        in_time && !self.backstage && !self.show_past
+    }
+
     pub(super) fn by_relevance(&self) -> bool {
         matches!(self.sort, None | Some(EventSort::Relevance))
     }

@@ -1,6 +1,7 @@
 //! Reading events: who sees which, and the lists.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
@@ -29,9 +30,10 @@ pub struct Viewer {
     pub like_a_stranger: bool,
 }
 
-/// Lists are counted this far, so that a page of a long one costs no more than one of a short one. As many matches of
-/// `q`, the soonest, are put in order of relevance.
+/// Lists are counted this far, so that a page of a long one costs no more than one of a short one.
 const COUNTED_TO: i64 = 1_000;
+/// What is searched for is counted this far: as many matches, the soonest, are put in order of relevance.
+const SEARCHED_TO: i64 = 200;
 
 const COLUMNS: &str =
     "select e.id, e.organization_id, e.title, e.slug, e.short_description, e.event_type, e.category, e.venue_id,
@@ -61,6 +63,7 @@ pub async fn list(
         now,
         search: asked.map(Search::Words),
     };
+    let counted_to = question.counted_to(paging);
     let mut found = question.find(db, paging).await?;
     if found.counted == 0
         && let Some(q) = asked.filter(|q| search::is_plain(q))
@@ -73,8 +76,8 @@ pub async fn list(
     found.ids.truncate(page_size);
     Ok(Listing {
         items: listed(db, &found.ids).await?,
-        total: found.counted.min(COUNTED_TO),
-        total_is_exact: found.counted <= COUNTED_TO,
+        total: found.counted.min(counted_to),
+        total_is_exact: found.counted <= counted_to,
         paging,
         has_more,
     })
@@ -142,20 +145,52 @@ impl Question<'_> {
         }
     }
 
-    /// Counts and chooses in one go: whoever has counted to a thousand has seen the first pages.
+    /// How far it is counted: a deep page of what is searched for in order of time has counted further.
+    fn counted_to(&self, paging: Paging) -> i64 {
+        match (self.search, self.filter.prices_asked()) {
+            (None, false) => COUNTED_TO,
+            _ if self.by_relevance().is_some() => SEARCHED_TO,
+            _ => SEARCHED_TO.max(paging.offset() + paging.limit()),
+        }
+    }
+
+    fn by_relevance(&self) -> Option<Search<'_>> {
+        self.search.filter(|_| self.filter.by_relevance())
+    }
+
+    /// What fits is looked for among the soonest events first, if enough of them are expected to fit; so a common word
+    /// costs no more among many events than among few.
     async fn find(&self, db: &mut PgConnection, paging: Paging) -> Result<Found> {
-        let by_relevance = self.search.filter(|_| self.filter.by_relevance());
+        if let Some(until) = self.horizon(db, paging).await? {
+            let near = self.find_until(db, paging, Some(until)).await?;
+            if near.counted > self.counted_to(paging) {
+                return Ok(near);
+            }
+        }
+        self.find_until(db, paging, None).await
+    }
+
+    /// Counts and chooses in one go: whoever has counted to the end has seen the first pages.
+    async fn find_until(
+        &self,
+        db: &mut PgConnection,
+        paging: Paging,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<Found> {
         let (first, last) = (paging.offset(), paging.offset() + paging.limit() + 1);
-        // Only so many have been put in order.
-        let last = by_relevance.map_or(last, |_| last.min(COUNTED_TO));
+        let most = self.counted_to(paging);
         let mut sql = QueryBuilder::new(
             // Numbered after the limit: numbering all of them first would read all of them.
             "with found as materialized (select id, row_number() over () as place from (",
         );
-        match by_relevance {
-            Some(search) => self.most_relevant(search, &mut sql),
-            None => self.in_order(last.max(COUNTED_TO + 1), &mut sql),
-        }
+        let last = if let Some(search) = self.by_relevance() {
+            self.most_relevant(search, until, &mut sql);
+            // Only so many have been put in order.
+            last.min(most)
+        } else {
+            self.in_order(last.max(most + 1), until, &mut sql);
+            last
+        };
         sql.push(") chosen) select (select count(*) from found) as counted, array(select id from found where place > ")
             .push_bind(first)
             .push(" and place <= ")
@@ -165,14 +200,61 @@ impl Question<'_> {
         Ok(sql.build_query_as().persistent(false).fetch_one(db).await?)
     }
 
-    fn in_order(&self, last: i64, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("select e.id from events e where ");
+    /// The beginning of an event before which, by what Postgres expects, more fit than are counted; nothing if so few
+    /// fit that all of them can be looked at.
+    async fn horizon(
+        &self,
+        db: &mut PgConnection,
+        paging: Paging,
+    ) -> Result<Option<DateTime<Utc>>> {
+        let asked = self.search.is_some() || self.filter.prices_asked();
+        if !asked || !self.filter.soonest_first(self.search.is_some()) {
+            return Ok(None);
+        }
+        let mut sql = QueryBuilder::new("explain (format json) select from events e where ");
+        self.condition(&mut sql);
+        let plan = sql.build_query_scalar::<Value>().persistent(false);
+        let plan = plan.fetch_one(&mut *db).await?;
+        let expected = plan[0]["Plan"]["Plan Rows"].as_i64().unwrap_or(0);
+        let enough = 3 * self.counted_to(paging);
+        if expected <= 2 * enough {
+            return Ok(None);
+        }
+        let from = self.filter.date_from.unwrap_or(DateTime::UNIX_EPOCH);
+        let beginning = sqlx::query_scalar!(
+            "select starts_at from events
+             where status in ('published', 'postponed', 'on_hold', 'in_progress') and starts_at >= $1
+             order by starts_at
+             offset (select (greatest(reltuples, 0)::float8 * $2::bigint / $3::bigint)::bigint from pg_class
+                     where oid = 'events_open_by_start'::regclass)
+             limit 1",
+            from,
+            enough,
+            expected,
+        );
+        Ok(beginning.fetch_optional(db).await?)
+    }
+
+    fn within(&self, until: Option<DateTime<Utc>>, sql: &mut QueryBuilder<Postgres>) {
         self.condition(sql);
+        if let Some(until) = until {
+            sql.push(" and e.starts_at <= ").push_bind(until);
+        }
+    }
+
+    fn in_order(&self, last: i64, until: Option<DateTime<Utc>>, sql: &mut QueryBuilder<Postgres>) {
+        sql.push("select e.id from events e where ");
+        self.within(until, sql);
         self.filter.order(sql);
         sql.push(" limit ").push_bind(last);
     }
 
-    fn most_relevant(&self, search: Search<'_>, sql: &mut QueryBuilder<Postgres>) {
+    fn most_relevant(
+        &self,
+        search: Search<'_>,
+        until: Option<DateTime<Utc>>,
+        sql: &mut QueryBuilder<Postgres>,
+    ) {
         let direction = if self.filter.descending.unwrap_or(true) {
             "desc"
         } else {
@@ -181,9 +263,9 @@ impl Question<'_> {
         sql.push("select id from (select e.id, e.starts_at, ");
         search.rank(sql);
         sql.push(" as rank from events e where ");
-        self.condition(sql);
+        self.within(until, sql);
         sql.push(" order by e.starts_at, e.id limit ")
-            .push_bind(COUNTED_TO + 1)
+            .push_bind(SEARCHED_TO + 1)
             .push(format_args!(
                 ") soonest order by rank {direction}, starts_at, id"
             ));

@@ -75,7 +75,7 @@ pub struct Live {
 #[derive(Debug, Clone, Object)]
 pub struct EventPage {
     pub items: Vec<EventSummary>,
-    /// How many there are on all pages, counted up to 1000.
+    /// How many there are on all pages, counted up to 1000, or to 200 where words or prices are asked for.
     pub total: i64,
     /// Whether `total` is all of them; `false` where there are more than were counted.
     pub total_is_exact: bool,
