@@ -11,3 +11,6 @@ drop index events_by_highest_price;
 
 -- Without these the planner takes one in two hundred for granted, and fetches a quarter of all events to sort them.
 create statistics events_by_category_counted on (lower(category)) from events;
+
+-- What visitors agree to: house rules, what to bring, photographs. HTML, sanitised on its way in.
+alter table events add column policies text;

@@ -526,6 +526,52 @@ async fn a_ticket_type_is_changed_and_removed_until_it_is_sold() {
 }
 
 #[tokio::test]
+async fn an_event_is_made_with_its_ticket_types_and_they_may_change_their_sessions() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let mut new = workshop();
+        for alone in ["starts_at", "ends_at", "capacity"] {
+            new.as_object_mut().expect("an object").remove(alone);
+        }
+        new["policies"] = json!("<p>No <script>photos()</script>photographs.</p>");
+        new["sessions"] = json!([
+            session("Friday", "2026-02-10T18:00:00Z", "2026-02-10T20:00:00Z"),
+            session("Saturday", "2026-02-11T18:00:00Z", "2026-02-11T20:00:00Z"),
+        ]);
+        let kind = |name: &str, sessions: &[&str]| json!({"name": name, "price": 100, "included_sessions": sessions});
+        new["ticket_types"] = json!([kind("Friday", &["S1"]), kind("Bad", &["S3"])]);
+        new["ticket_types"][1]["min_per_order"] = json!(11);
+        assert_eq!(
+            organizer.post("/events", &new).await.bad_fields(),
+            ["ticket_types[1].included_sessions[0]", "ticket_types[1].min_per_order"]
+        );
+        new["ticket_types"] = json!([kind("Friday", &["S1"]), kind("Both", &["S2", "S1"])]);
+        new["ticket_types"][1]["quantity"] = json!(5);
+        let event = organizer.post("/events", &new).await.expect(201);
+        assert_eq!(event["policies"], "<p>No photographs.</p>");
+        let types = &event["ticket_types"];
+        assert_eq!((&types[0]["name"], &types[1]["included_sessions"]), (&json!("Friday"), &json!(["S1", "S2"])));
+        let publish = json!({"status": "published", "version": 1});
+        organizer.put(&format!("{}/status", at(&event)), &publish).await.expect(200);
+
+        let friday = types[0]["id"].as_str().expect("an id");
+        let hold = json!({"event_id": event["id"], "items": [{"ticket_type_id": friday, "quantity": 3}]});
+        world.stranger().post("/holds", &hold).await.expect(201);
+        let place = format!("{}/ticket-types/{friday}", at(&event));
+        let odd = json!({"included_sessions": ["S2", "S2", "S9"], "version": 1});
+        assert_eq!(organizer.put(&place, &odd).await.bad_fields(), ["included_sessions[1]", "included_sessions[2]"]);
+        let saturday = json!({"included_sessions": ["S2"], "version": 1});
+        let moved = organizer.put(&place, &saturday).await.expect(200);
+        assert_eq!((&moved["included_sessions"], &moved["version"]), (&json!(["S2"]), &json!(2)));
+        // Whoever holds it holds places of the other session now.
+        let left = world.stranger().get(&format!("{}/availability", at(&event))).await.expect(200);
+        let sessions = [&left["sessions"][0]["held"], &left["sessions"][1]["held"]];
+        assert_eq!(sessions, [&json!(0), &json!(3)]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_least_of_an_order_fits_every_limit_whichever_side_is_changed() {
     world(async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;

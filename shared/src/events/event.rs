@@ -8,7 +8,7 @@ use super::refund_policy::RefundPolicy;
 use super::session::{NewSession, Session};
 use super::status::Status;
 use super::summary::Live;
-use super::ticket_type::TicketType;
+use super::ticket_type::{NewTicketType, TicketType};
 use crate::clock::Time;
 use crate::ids::{EventId, OrganizationId, UserId, VenueId};
 use crate::patch::Patch;
@@ -25,6 +25,8 @@ pub struct Event {
     pub short_description: Option<String>,
     /// HTML, without anything that could harm a reader.
     pub description: Option<String>,
+    /// What visitors agree to, such as the rules of the house. HTML like the description.
+    pub policies: Option<String>,
     pub event_type: EventType,
     pub category: Option<String>,
     pub venue_id: Option<VenueId>,
@@ -130,6 +132,9 @@ pub struct NewEvent {
     /// HTML; what could harm a reader is taken out.
     #[oai(validator(max_length = 100_000))]
     pub description: Option<String>,
+    /// What visitors agree to; HTML too.
+    #[oai(validator(max_length = 20_000))]
+    pub policies: Option<String>,
     pub event_type: EventType,
     #[oai(validator(max_length = 100))]
     pub category: Option<String>,
@@ -151,6 +156,9 @@ pub struct NewEvent {
     pub currency: Option<String>,
     #[oai(default)]
     pub sessions: Vec<NewSession>,
+    /// What is on sale from the beginning, at most 50; sessions have the codes S1, S2 and so on, in their order.
+    #[oai(default)]
+    pub ticket_types: Vec<NewTicketType>,
     /// Of its only session, if `sessions` is left out.
     pub starts_at: Option<Time>,
     /// Of its only session, if `sessions` is left out.
@@ -185,6 +193,7 @@ impl NewEvent {
             title: title.to_owned(),
             short_description: None,
             description: None,
+            policies: None,
             event_type,
             category: None,
             venue_id: None,
@@ -194,6 +203,7 @@ impl NewEvent {
             time_zone: None,
             currency: None,
             sessions: Vec::new(),
+            ticket_types: Vec::new(),
             starts_at: None,
             ends_at: None,
             capacity: None,
@@ -224,6 +234,9 @@ pub struct EventChange {
     /// HTML; what could harm a reader is taken out.
     #[oai(validator(max_length = 100_000))]
     pub description: Patch<Option<String>>,
+    /// What visitors agree to; HTML too.
+    #[oai(validator(max_length = 20_000))]
+    pub policies: Patch<Option<String>>,
     pub event_type: Patch<EventType>,
     #[oai(validator(max_length = 100))]
     pub category: Patch<Option<String>>,
@@ -255,6 +268,7 @@ impl EventChange {
         self.title.apply(&mut event.title);
         self.short_description.apply(&mut event.short_description);
         self.description.apply(&mut event.description);
+        self.policies.apply(&mut event.policies);
         self.event_type.apply(&mut event.event_type);
         self.category.apply(&mut event.category);
         self.venue_id.apply(&mut event.venue_id);
@@ -271,6 +285,7 @@ impl EventChange {
         self.is_sensitive.apply(&mut event.is_sensitive);
         self.refund_policy.apply(&mut event.refund_policy);
         event.description = event.description.map(|html| ammonia::clean(&html));
+        event.policies = event.policies.map(|html| ammonia::clean(&html));
         event
     }
 }

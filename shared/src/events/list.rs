@@ -43,8 +43,10 @@ const COLUMNS: &str =
 
 pub(super) async fn by_id(db: &mut PgConnection, id: EventId) -> Result<Option<Event>> {
     let mut sql = QueryBuilder::new(COLUMNS);
-    sql.push("e.description from events e left join pools p on p.id = e.id where e.id = ")
-        .push_bind(id);
+    sql.push(
+        "e.description, e.policies from events e left join pools p on p.id = e.id where e.id = ",
+    )
+    .push_bind(id);
     Ok(sql.build_query_as().fetch_optional(db).await?)
 }
 
@@ -90,7 +92,7 @@ pub(super) async fn listed(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Li
     }
     let mut sql = QueryBuilder::new(COLUMNS);
     sql.push(
-        "null as description, v.name as venue_name, v.city
+        "null as description, null as policies, v.name as venue_name, v.city
          from events e left join pools p on p.id = e.id left join venues v on v.id = e.venue_id where e.id = any(",
     )
     .push_bind(ids.to_vec())

@@ -22,7 +22,7 @@ mod store;
 pub mod summary;
 mod ticket_type;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -63,6 +63,7 @@ const MOST_IMAGES: usize = 20;
 /// Teachers, and organizers.
 const MOST_PEOPLE: usize = 50;
 const MOST_SESSIONS: usize = 200;
+const MOST_TICKET_TYPES: usize = 50;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
@@ -76,11 +77,13 @@ pub enum EventError {
     NotModifiable,
     #[error("The event cannot go on sale yet: it lacks {}.", .missing.join(" and "))]
     NotReady { missing: Vec<&'static str> },
-    #[error("{sold} places of the event are sold. Cancel it instead.")]
+    #[error("The event was ordered of, and {sold} of its places are sold. Cancel it instead.")]
     HasRegistrations { sold: i64 },
     #[error("An event cannot be moved from this status to that one.")]
     StatusNotReachable { from: Status },
-    #[error("Tickets of this type are sold: it can neither be removed nor lose its quantity.")]
+    #[error(
+        "Tickets of this type are sold: it can neither be removed nor lose its quantity or change its sessions."
+    )]
     TicketTypeHasSales,
     #[error("{0}")]
     SessionInUse(&'static str),
@@ -141,6 +144,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         slug: String::new(),
         short_description: new.short_description,
         description: new.description.map(|html| ammonia::clean(&html)),
+        policies: new.policies.map(|html| ammonia::clean(&html)),
         event_type: new.event_type,
         category: new.category,
         venue_id: new.venue_id,
@@ -180,6 +184,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         insert_session(tx, id, new).await?;
     }
     record(tx, &event, "event.created", json!({ "title": event.title }));
+    insert_ticket_types(tx, &event, new.ticket_types).await?;
     details(tx, event).await
 }
 
@@ -213,7 +218,11 @@ pub async fn change(
     let before = lock_with_venue(tx, id, &change.venue_id).await?;
     seen.check(before.version)?;
     let mut event = change.applied_to(before.clone());
-    let changes = activity::changes(&before, &event, &["description", "short_description"])?;
+    let changes = activity::changes(
+        &before,
+        &event,
+        &["description", "policies", "short_description"],
+    )?;
     if changes.is_empty() {
         return details(tx, before).await;
     }
@@ -278,7 +287,7 @@ pub async fn delete(tx: &mut Tx, id: EventId, seen: Expected) -> Result<()> {
     let event = lock(tx, id).await?;
     seen.check(event.version)?;
     let sold = store::sold(tx, id).await?;
-    if sold > 0 {
+    if sold > 0 || store::has_orders(tx, id).await? {
         return Err(EventError::HasRegistrations { sold }.into());
     }
     store::delete(tx, id).await?;
@@ -376,14 +385,15 @@ pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Re
     let event = lock(tx, id).await?;
     event.must_be_open(tx.now())?;
     let ticket_type = new.under(TicketTypeId::fresh(tx.now()));
-    let included = sessions_of(tx, &event, &ticket_type).await?;
+    let mut invalid = Invalid::default();
+    ticket_type.check("", &mut invalid);
+    ticket_type.check_least(None, event.max_tickets_per_order, "", &mut invalid);
+    let known = store::sessions(tx, id).await?;
+    let included = included(&known, &ticket_type, "", &mut invalid);
+    invalid.check()?;
     let now = tx.now();
-    store::insert_ticket_type(tx, id, &ticket_type, &included, now).await?;
-    let pool = ticket_type.pool(id);
-    pool.fit(tx, ticket_type.quantity, None).await?;
+    insert_ticket_type(tx, &event, &ticket_type, &included, now).await?;
     prices::follow(tx, &[id]).await?;
-    let data = json!({ "event_id": id, "name": ticket_type.name, "price": ticket_type.price });
-    record_part(tx, &event, "ticket_type.added", ticket_type.id.into(), data);
     Ok(store::ticket_type(tx, id, ticket_type.id)
         .await?
         .ok_or(EventError::TicketTypeNotFound)?)
@@ -413,6 +423,9 @@ pub async fn change_ticket_type(
     let most = event.max_tickets_per_order;
     ticket_type.check_least(Some(&before), most, "", &mut invalid);
     invalid.check()?;
+    if ticket_type.included_sessions != before.included_sessions {
+        include(tx, id, &mut ticket_type).await?;
+    }
     if ticket_type.quantity != before.quantity {
         let pool = before.pool(id);
         pool.fit(tx, ticket_type.quantity, aside).await?;
@@ -447,6 +460,9 @@ pub async fn delete_ticket_type(
             missing: vec!["a ticket type"],
         }
         .into());
+    }
+    if store::was_ordered(tx, ticket_type_id).await? {
+        return Err(EventError::TicketTypeHasSales.into());
     }
     store::delete_ticket_type(tx, ticket_type_id).await?;
     prices::follow(tx, &[id]).await?;
@@ -678,24 +694,80 @@ async fn by_code(tx: &mut Tx, id: EventId, code: &str) -> Result<Session> {
 }
 
 /// The sessions that a ticket type includes, every unknown code named.
-async fn sessions_of(tx: &mut Tx, event: &Event, new: &TicketType) -> Result<Vec<SessionId>> {
-    let mut invalid = Invalid::default();
-    new.check("", &mut invalid);
-    new.check_least(None, event.max_tickets_per_order, "", &mut invalid);
-    let known = store::sessions(tx, event.id).await?;
+fn included(
+    known: &[Session],
+    kind: &TicketType,
+    place: &str,
+    invalid: &mut Invalid,
+) -> Vec<SessionId> {
     let mut included = Vec::new();
-    for (at, code) in new.included_sessions.iter().enumerate() {
+    for (at, code) in kind.included_sessions.iter().enumerate() {
+        let field = format!("{place}included_sessions[{at}]");
         match known.iter().find(|session| session.code == *code) {
             Some(session) if !included.contains(&session.id) => included.push(session.id),
-            Some(_) => invalid.push(format!("included_sessions[{at}]"), "is named twice"),
-            None => invalid.push(
-                format!("included_sessions[{at}]"),
-                "is no session of the event",
-            ),
+            Some(_) => invalid.push(field, "is named twice"),
+            None => invalid.push(field, "is no session of the event"),
         }
     }
+    included
+}
+
+/// Lets a type admit to other sessions, if nobody has ordered it yet. Whoever holds places of it holds those of the
+/// sessions that it admits to now.
+async fn include(tx: &mut Tx, id: EventId, kind: &mut TicketType) -> Result<()> {
+    if store::was_ordered(tx, kind.id).await? {
+        return Err(EventError::TicketTypeHasSales.into());
+    }
+    let known = store::sessions(tx, id).await?;
+    let mut invalid = Invalid::default();
+    let included = included(&known, kind, "", &mut invalid);
     invalid.check()?;
-    Ok(included)
+    store::include_sessions(tx, kind.id, &included).await?;
+    let codes = known
+        .into_iter()
+        .filter(|session| included.contains(&session.id));
+    kind.included_sessions = codes.map(|session| session.code).collect();
+    tx.tell_places(Places::Rearranged(id));
+    Ok(())
+}
+
+/// What an event is made with.
+async fn insert_ticket_types(tx: &mut Tx, event: &Event, new: Vec<NewTicketType>) -> Result<()> {
+    let known = store::sessions(tx, event.id).await?;
+    let mut invalid = Invalid::default();
+    if new.len() > MOST_TICKET_TYPES {
+        invalid.push("ticket_types", "must be at most 50");
+    }
+    let mut made = Vec::new();
+    for (at, new) in new.into_iter().enumerate() {
+        let place = format!("ticket_types[{at}].");
+        let kind = new.under(TicketTypeId::fresh(tx.now()));
+        kind.check(&place, &mut invalid);
+        kind.check_least(None, event.max_tickets_per_order, &place, &mut invalid);
+        let included = included(&known, &kind, &place, &mut invalid);
+        made.push((kind, included));
+    }
+    invalid.check()?;
+    for (at, (kind, included)) in (0..).zip(made) {
+        // They are listed in the order in which they were made.
+        let at = tx.now() + TimeDelta::microseconds(at);
+        insert_ticket_type(tx, event, &kind, &included, at).await?;
+    }
+    Ok(())
+}
+
+async fn insert_ticket_type(
+    tx: &mut Tx,
+    event: &Event,
+    kind: &TicketType,
+    included: &[SessionId],
+    at: DateTime<Utc>,
+) -> Result<()> {
+    store::insert_ticket_type(tx, event.id, kind, included, at).await?;
+    kind.pool(event.id).fit(tx, kind.quantity, None).await?;
+    let data = json!({ "event_id": event.id, "name": kind.name, "price": kind.price });
+    record_part(tx, event, "ticket_type.added", kind.id.into(), data);
+    Ok(())
 }
 
 fn record(tx: &mut Tx, event: &Event, kind: &'static str, data: Value) {

@@ -31,9 +31,9 @@ pub(super) async fn insert(db: &mut PgConnection, event: &Event) -> Result<bool>
         "insert into events (id, organization_id, title, slug, short_description, description, event_type,
                              category, venue_id, image_urls, time_zone, currency, status, starts_at, ends_at,
                              max_tickets_per_order, required_vetting_level, is_featured, is_sensitive, version,
-                             created_at, updated_at, teacher_ids, organizer_ids, refund_policy)
+                             created_at, updated_at, teacher_ids, organizer_ids, refund_policy, policies)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-                 $24, $25)
+                 $24, $25, $26)
          on conflict on constraint events_slug_key do nothing",
         event.id as _,
         event.organization_id as _,
@@ -60,6 +60,7 @@ pub(super) async fn insert(db: &mut PgConnection, event: &Event) -> Result<bool>
         &event.teacher_ids as _,
         &event.organizer_ids as _,
         Json(&event.refund_policy) as _,
+        event.policies,
     );
     Ok(inserted.execute(db).await?.rows_affected() == 1)
 }
@@ -70,7 +71,7 @@ pub(super) async fn update(db: &mut PgConnection, event: &Event) -> Result<()> {
                            venue_id = $7, image_urls = $8, time_zone = $9, status = $10, status_reason = $11,
                            max_tickets_per_order = $12, required_vetting_level = $13, is_featured = $14,
                            is_sensitive = $15, version = $16, updated_at = $17, teacher_ids = $18,
-                           organizer_ids = $19, refund_policy = $20
+                           organizer_ids = $19, refund_policy = $20, policies = $21
          where id = $1",
         event.id as _,
         event.title,
@@ -92,6 +93,7 @@ pub(super) async fn update(db: &mut PgConnection, event: &Event) -> Result<()> {
         &event.teacher_ids as _,
         &event.organizer_ids as _,
         Json(&event.refund_policy) as _,
+        event.policies,
     )
     .execute(db)
     .await?;
@@ -284,10 +286,51 @@ pub(super) async fn update_ticket_type(db: &mut PgConnection, kind: &TicketType)
     Ok(())
 }
 
+/// Whether somebody has ordered of it, whatever became of that.
+pub(super) async fn was_ordered(db: &mut PgConnection, id: TicketTypeId) -> Result<bool> {
+    let ordered = sqlx::query_scalar!(
+        r#"select exists (select from order_items where ticket_type_id = $1) as "ordered!""#,
+        id as _,
+    );
+    Ok(ordered.fetch_one(db).await?)
+}
+
+/// The same of an event.
+pub(super) async fn has_orders(db: &mut PgConnection, id: EventId) -> Result<bool> {
+    let ordered = sqlx::query_scalar!(
+        r#"select exists (select from orders where event_id = $1) as "ordered!""#,
+        id as _,
+    );
+    Ok(ordered.fetch_one(db).await?)
+}
+
+/// Lets a type admit to these sessions and no others.
+pub(super) async fn include_sessions(
+    db: &mut PgConnection,
+    id: TicketTypeId,
+    included: &[SessionId],
+) -> Result<()> {
+    let included: Vec<Uuid> = included.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "with gone as (delete from ticket_type_sessions where ticket_type_id = $1 and session_id <> all($2))
+         insert into ticket_type_sessions (ticket_type_id, session_id)
+         select $1, session_id from unnest($2::uuid[]) as session_id on conflict do nothing",
+        id as _,
+        &included,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn delete_ticket_type(db: &mut PgConnection, id: TicketTypeId) -> Result<()> {
     sqlx::query!("delete from ticket_types where id = $1", id as _)
         .execute(db)
-        .await?;
+        .await
+        // An order that came in this very moment.
+        .on_constraint("order_items_ticket_type_id_fkey", || {
+            EventError::TicketTypeHasSales
+        })?;
     Ok(())
 }
 

@@ -89,6 +89,9 @@ pub struct TicketTypeChange {
     /// Not below what is sold of it.
     #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
     pub quantity: Patch<Option<i32>>,
+    /// The codes of the sessions it admits to; they stay as they are once it was ordered.
+    #[oai(validator(min_items = 1, max_items = 200))]
+    pub included_sessions: Patch<Vec<String>>,
     pub sales_start: Patch<Option<Time>>,
     pub sales_end: Patch<Option<Time>>,
     #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
@@ -108,6 +111,7 @@ impl TicketTypeChange {
         self.original_price.apply(&mut kind.original_price);
         self.member_price.apply(&mut kind.member_price);
         self.quantity.apply(&mut kind.quantity);
+        self.included_sessions.apply(&mut kind.included_sessions);
         self.sales_start.apply(&mut kind.sales_start);
         self.sales_end.apply(&mut kind.sales_end);
         self.min_per_order.apply(&mut kind.min_per_order);

@@ -148,6 +148,7 @@ impl Given {
                 slug: "rope-basics".into(),
                 short_description: None,
                 description: None,
+                policies: None,
                 event_type: EventType::Class,
                 category: None,
                 venue_id: None,
