@@ -202,7 +202,7 @@ impl Question<'_> {
         Ok(sql.build_query_as().persistent(false).fetch_one(db).await?)
     }
 
-    /// The beginning of an event before which, by what Postgres expects, more fit than are counted; nothing if so few
+    /// The beginning of an event before which, by what Postgres expects, twice as many fit as are counted; nothing if so few
     /// fit that all of them can be looked at.
     async fn horizon(
         &self,
@@ -218,7 +218,7 @@ impl Question<'_> {
         let plan = sql.build_query_scalar::<Value>().persistent(false);
         let plan = plan.fetch_one(&mut *db).await?;
         let expected = plan[0]["Plan"]["Plan Rows"].as_i64().unwrap_or(0);
-        let enough = 3 * self.counted_to(paging);
+        let enough = 2 * self.counted_to(paging);
         if expected <= 2 * enough {
             return Ok(None);
         }

@@ -23,7 +23,7 @@ use super::{fresh_prefix, logins, sql};
 const EVENTS: [i32; 2] = [2_000, 200_000];
 const VENUES: i32 = 1_000;
 const AT_ONCE: i32 = 10_000;
-const REQUESTS: usize = 200;
+const REQUESTS: usize = 100;
 const CLIENTS: usize = 16;
 const SPAN: Duration = Duration::from_secs(4);
 
