@@ -123,12 +123,21 @@ from events e left join venues v on v.id = e.venue_id
 where e.words is null or e.names is distinct from lower(unaccent(concat_ws(' ', e.title, v.name, v.city)))
 
 union all
-select 'the prices next to an event are those of its ticket types', e.id::text
+select 'the prices next to an event are those of what is on sale', e.id::text
 from events e join lateral (
-    select min(price) as lowest, max(price) as highest, count(sales_start) + count(sales_end) as windows
-    from ticket_types t where t.event_id = e.id and not t.hidden
-) t on t.windows = 0
-where (e.lowest_price, e.highest_price, e.prices_until) is distinct from (t.lowest, t.highest, null)
+    select min(price) as lowest, max(price) as highest, count(sales_start) + count(sales_end) as windows,
+           bool_and(s.active) as active, min(s.begins) as begins
+    from ticket_types t join lateral (
+        select bool_and(s.active) as active, min(s.starts_at) as begins
+        from ticket_type_sessions i join event_sessions s on s.id = i.session_id where i.ticket_type_id = t.id
+    ) s on true
+    where t.event_id = e.id and not t.hidden
+) t on true
+where (lower(e.prices), upper(e.prices) - 1) is distinct from (e.lowest_price, e.highest_price)
+      or e.status not in ('published', 'in_progress') and e.lowest_price is not null
+      -- Nothing of it had begun or had a window of its own when it was looked at last.
+      or e.status = 'published' and t.windows = 0 and t.active and e.prices_until <= t.begins
+         and (e.lowest_price, e.highest_price) is distinct from (t.lowest, t.highest)
 
 union all
 select 'what a pool has sold are good tickets and seats of other services', p.id::text

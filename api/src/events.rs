@@ -6,9 +6,9 @@ use poem_openapi::payload::Json;
 use shared::access::Right;
 use shared::clock::Time;
 use shared::events::{
-    self, Cancellation, Cancelled, EventChange, EventDetails, EventFilter, EventPage, EventSort,
-    EventType, NewEvent, NewSession, NewTicketType, Part, Session, SessionChange, Status,
-    StatusChange, TicketType, TicketTypeChange, Viewer,
+    self, Cancellation, Cancelled, EventChange, EventDetails, EventFilter, EventNow, EventPage,
+    EventSort, EventType, NewEvent, NewSession, NewTicketType, Part, Session, SessionChange,
+    Status, StatusChange, TicketType, TicketTypeChange, Viewer,
 };
 use shared::ids::{EventId, OrganizationId, TicketTypeId, UserId, VenueId};
 use shared::page::{All, Paging};
@@ -37,9 +37,11 @@ const BACKSTAGE: Right = Right {
     action: "read",
 };
 
-impl Versioned for EventDetails {
+impl Versioned for EventNow {
+    const TELLS_MORE: bool = true;
+
     fn version(&self) -> i64 {
-        self.event.version
+        self.details.event.version
     }
 }
 
@@ -112,8 +114,8 @@ impl Events {
         /// Those that are over as well.
         show_past: Query<Option<bool>>,
         featured: Query<Option<bool>>,
-        /// By relevance if there is a `q`, else by date. Of more than 1000 matches the 1000 soonest are put in order
-        /// of relevance.
+        /// By relevance if there is a `q`, else by date. Of more than 200 matches the 200 soonest are put in order of
+        /// relevance.
         sort: Query<Option<EventSort>>,
         /// Upwards, but for the newest and the most relevant, which come first.
         order: Query<Option<Direction>>,
@@ -210,11 +212,12 @@ impl Events {
         &self,
         caller: Allowed<CreateEvents>,
         new: Body<NewEvent>,
-    ) -> Reply<Once<Created<EventDetails>>> {
+    ) -> Reply<Once<Created<EventNow>>> {
         caller
             .once(&new, async |tx| {
                 let made = events::create(tx, new.content.clone()).await?;
-                Ok(Created::at(&format!("/events/{}", made.event.id), made))
+                let place = format!("/events/{}", made.event.id);
+                Ok(Created::at(&place, EventNow::draft(made, tx.now())))
             })
             .await
     }
@@ -229,9 +232,9 @@ impl Events {
         method = "get",
         operation_id = "read_event"
     )]
-    async fn read(&self, public: Public, event_id: Path<String>) -> Reply<Found<EventDetails>> {
-        let details = find(&public, &event_id.0).await?;
-        Ok(Found::new(details))
+    async fn read(&self, public: Public, event_id: Path<String>) -> Reply<Found<EventNow>> {
+        let event = find(&public, &event_id.0).await?;
+        Ok(Found::new(event))
     }
 
     /// Change an event
@@ -250,7 +253,7 @@ impl Events {
         caller: Allowed<WriteEvents>,
         event_id: Path<EventId>,
         change: Body<EventChange>,
-    ) -> Reply<Found<EventDetails>> {
+    ) -> Reply<Found<EventNow>> {
         let (seen, id) = (caller.seen(change.content.version)?, event_id.0);
         let change = change.content;
         let capacity = change.total_capacity.named().flatten();
@@ -260,7 +263,7 @@ impl Events {
                 events::change(tx, id, seen, change, aside).await
             })
             .await?;
-        Ok(Found::new(event))
+        Ok(Found::new(at_this_moment(&caller, event).await?))
     }
 
     /// Delete an event
@@ -296,13 +299,13 @@ impl Events {
         caller: Allowed<WriteEvents>,
         event_id: Path<EventId>,
         to: Body<StatusChange>,
-    ) -> Reply<Found<EventDetails>> {
+    ) -> Reply<Found<EventNow>> {
         let seen = caller.seen(to.content.version)?;
         let to = to.content;
         let event = caller
             .change(async |tx| events::set_status(tx, event_id.0, seen, to).await)
             .await?;
-        Ok(Found::new(event))
+        Ok(Found::new(at_this_moment(&caller, event).await?))
     }
 
     /// Cancel an event
@@ -348,7 +351,7 @@ impl Events {
         public: Public,
         event_id: Path<String>,
     ) -> Reply<Listed<All<Session>>> {
-        let items = find(&public, &event_id.0).await?.sessions;
+        let items = find(&public, &event_id.0).await?.details.sessions;
         Ok(Listed::new(All { items }))
     }
 
@@ -441,7 +444,7 @@ impl Events {
         public: Public,
         event_id: Path<String>,
     ) -> Reply<Listed<All<TicketType>>> {
-        let items = find(&public, &event_id.0).await?.ticket_types;
+        let items = find_kept(&public, &event_id.0).await?.ticket_types;
         Ok(Listed::new(All { items }))
     }
 
@@ -535,23 +538,26 @@ async fn list_for<P: Permission>(
 }
 
 /// The event as this caller may see it, with the numbers of this moment.
-async fn find(public: &Public, name: &str) -> shared::Result<EventDetails> {
-    let (viewer, now) = (viewer(public), public.now());
-    let details = events::cache::read(public.app(), &viewer, now, name).await?;
-    Ok(shown(public, details))
+async fn find(public: &Public, name: &str) -> shared::Result<EventNow> {
+    let details = find_kept(public, name).await?;
+    at_this_moment(public, details).await
 }
 
-/// The same without those numbers, from memory.
+async fn at_this_moment<P: Permission>(
+    caller: &Allowed<P>,
+    details: EventDetails,
+) -> shared::Result<EventNow> {
+    events::cache::at_this_moment(caller.app(), caller.now(), details).await
+}
+
+/// The event as this caller may see it, from memory: whoever needs the numbers of this moment asks for them.
 pub(crate) async fn find_kept(public: &Public, name: &str) -> shared::Result<EventDetails> {
     let (viewer, now) = (viewer(public), public.now());
     let kept = events::cache::kept(public.app(), &viewer, now, name).await?;
-    Ok(shown(public, EventDetails::clone(&kept)))
-}
-
-fn shown(public: &Public, mut details: EventDetails) -> EventDetails {
+    let mut details = EventDetails::clone(&kept);
     let organization_id = details.event.organization_id;
     if public.reach(BACKSTAGE).require(organization_id).is_err() {
         details.ticket_types.retain(|shown| !shown.hidden);
     }
-    details
+    Ok(details)
 }

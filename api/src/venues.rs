@@ -59,8 +59,8 @@ impl Venues {
             sort: sort.0.unwrap_or_default(),
             descending: order.0 == Some(Direction::Desc),
         };
-        let mut db = public.read().await?;
-        Ok(Listed::new(venues::list(&mut db, &filter, paging).await?))
+        let list = venues::read_list(public.app(), &filter, paging).await?;
+        Ok(Listed::new(list))
     }
 
     /// Create a venue

@@ -22,7 +22,8 @@ use crate::app::{App, Redis};
 use crate::error::Result;
 use crate::events::cache::Events;
 use crate::ids::{self, EventId, OrganizationId, VenueId};
-use crate::venues::Venue;
+use crate::page::{Page, Paging};
+use crate::venues::{self, Venue, VenueFilter};
 
 const BEAT: Duration = Duration::from_millis(200);
 /// Memory is trusted so long after the sending of the last beat that was heard.
@@ -58,6 +59,7 @@ pub struct Caches {
     pub(crate) venues: Shelf<VenueId, Venue>,
     /// For how long each organization holds places: asked for with every hold.
     pub(crate) hold_minutes: Shelf<OrganizationId, i32>,
+    pub(crate) venue_lists: Shelf<(VenueFilter, Paging), Page<Venue>>,
     trust: Trust,
 }
 
@@ -79,6 +81,7 @@ impl Caches {
             events: Events::default(),
             venues: Shelf::new(2_000, TimeDelta::minutes(15), |_| 1),
             hold_minutes: Shelf::new(10_000, TimeDelta::minutes(5), |_| 1),
+            venue_lists: Shelf::new(20_000, TimeDelta::minutes(15), venues::weight),
             trust: Trust {
                 name: ids::fresh(now).to_string(),
                 started: Instant::now(),
@@ -100,7 +103,8 @@ impl Caches {
             match what {
                 Changed::Event(id) => self.events.forget(*id),
                 Changed::Venue(id) => {
-                    self.venues.kept.remove(id);
+                    self.venues.forget(id);
+                    self.venue_lists.forget_everything();
                     // Lists show its name.
                     self.events.forget_lists();
                 }
@@ -113,7 +117,8 @@ impl Caches {
         let _turn = self.trust.turn.write().expect("nobody panics in between");
         self.trust.forgotten.fetch_add(1, Ordering::SeqCst);
         self.events.forget_everything();
-        self.venues.kept.clear();
+        self.venues.forget_everything();
+        self.venue_lists.forget_everything();
         self.hold_minutes.forget_everything();
     }
 

@@ -65,7 +65,7 @@ impl Paging {
 }
 
 /// One page of a list.
-#[derive(Debug, Object)]
+#[derive(Debug, Clone, Object)]
 pub struct Page<T: Type + ParseFromJSON + ToJSON> {
     pub items: Vec<T>,
     /// How many there are on all pages.

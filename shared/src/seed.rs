@@ -1,19 +1,16 @@
-//! A small world to look at: an administrator, an organizer with their key, ten attendees, three venues, and in each
-//! of them an event.
-//! Safe to run again.
+//! A small world to look at: an administrator, an organizer with their key, ten attendees, three venues, and events
+//! of every kind in them. Safe to run again.
 
-use chrono::TimeDelta;
+mod events;
 
 use crate::access::{self, Actor, Scope};
 use crate::accounts::{self, NewAccount};
 use crate::app::App;
 use crate::error::Result;
-use crate::events::{self, EventType, NewEvent, NewSession, NewTicketType, Status, StatusChange};
 use crate::ids::{OrganizationId, UserId};
 use crate::organizations;
 use crate::tx::Tx;
-use crate::venues::{self, NewVenue, Venue};
-use crate::version::Expected;
+use crate::venues::{self, NewVenue};
 
 /// The key of the demo organizer. It is no secret, so it exists in development only.
 pub const DEMO_KEY: &str = "hf_demo";
@@ -58,11 +55,12 @@ pub async fn demo(app: &App) -> Result<()> {
     let scopes = access::rights_of_role(&mut tx, role_id).await?;
     let now = tx.now();
     access::store_api_key(&mut tx, organization_id, "Demo", &scopes, DEMO_KEY, now).await?;
-    for (at, (name, address, city, country, capacity)) in (0..).zip([
+    let mut places = Vec::new();
+    for (name, address, city, country, capacity) in [
         ("Harbour Hall", "Am Kai 3", "Hamburg", "DE", 1_200),
         ("The Loft", "Rua das Flores 12", "Porto", "PT", 80),
         ("Studio Nord", "Skolegade 7", "Aarhus", "DK", 25),
-    ]) {
+    ] {
         let venue = NewVenue {
             organization_id: Some(organization_id),
             name: name.into(),
@@ -76,46 +74,10 @@ pub async fn demo(app: &App) -> Result<()> {
             contact: None,
             active: true,
         };
-        let venue = venues::create(&mut tx, venue).await?;
-        event(&mut tx, &venue, at).await?;
+        places.push(venues::create(&mut tx, venue).await?);
     }
+    events::make(&mut tx, &places).await?;
     tx.commit().await
-}
-
-/// What takes place in a venue of the demo: a concert on one evening, a workshop on two, a meetup that costs nothing.
-async fn event(tx: &mut Tx, venue: &Venue, number: i64) -> Result<()> {
-    let kinds = [
-        ("Night of the Organ", EventType::Concert, 4_500, 1),
-        ("Rope Basics", EventType::Class, 12_000, 2),
-        ("Tea and Code", EventType::Meetup, 0, 1),
-    ];
-    let index = usize::try_from(number).unwrap_or_default() % kinds.len();
-    let (title, event_type, price, days) = kinds[index];
-    let first = tx.now() + TimeDelta::days(30 + 7 * number);
-    let sessions = (0..days).map(|day| NewSession {
-        name: format!("Day {}", day + 1),
-        starts_at: (first + TimeDelta::days(day)).into(),
-        ends_at: (first + TimeDelta::days(day) + TimeDelta::hours(3)).into(),
-        capacity: venue.capacity,
-    });
-    let new = NewEvent {
-        organization_id: Some(venue.organization_id),
-        venue_id: Some(venue.id),
-        sessions: sessions.collect(),
-        is_featured: number == 0,
-        ..NewEvent::named(title, event_type)
-    };
-    let made = events::create(tx, new).await?;
-    let id = made.event.id;
-    let all = made.sessions.iter().map(|s| s.code.clone()).collect();
-    events::add_ticket_type(tx, id, NewTicketType::simple("Standard", price, all)).await?;
-    let publish = StatusChange {
-        version: None,
-        status: Status::Published,
-        reason: None,
-    };
-    events::set_status(tx, id, Expected::Any, publish).await?;
-    Ok(())
 }
 
 async fn people(tx: &mut Tx, organization_id: OrganizationId, password_hash: &str) -> Result<()> {

@@ -134,7 +134,7 @@ pub struct VenueChange {
 }
 
 /// Which venues to list, and in which order.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct VenueFilter {
     /// Part of the name, or nearly the name.
     pub q: Option<String>,
@@ -146,7 +146,7 @@ pub struct VenueFilter {
     pub descending: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Enum)]
 #[oai(rename_all = "snake_case")]
 pub enum VenueSort {
     #[default]
@@ -203,6 +203,28 @@ pub async fn read(app: &App, id: VenueId) -> Result<Venue> {
     let load = async || get(&mut *app.read().await?, id).await;
     let kept = app.caches.get(shelf, id, now, load).await?;
     Ok(Venue::clone(&kept))
+}
+
+/// A list by way of memory.
+pub async fn read_list(app: &App, filter: &VenueFilter, paging: Paging) -> Result<Page<Venue>> {
+    let (shelf, now) = (&app.caches.venue_lists, app.clock.now());
+    let load = async || list(&mut *app.read().await?, filter, paging).await;
+    let kept = app.caches.get(shelf, (filter.clone(), paging), now, load);
+    Ok(Page::clone(&*kept.await?))
+}
+
+/// What a list weighs in memory, in kilobytes.
+pub(crate) fn weight(page: &Page<Venue>) -> u64 {
+    let plan = |venue: &Venue| {
+        venue
+            .layout
+            .as_ref()
+            .map_or(0, |plan| plan.to_string().len())
+    };
+    let venues = page.items.iter();
+    1 + venues
+        .map(|venue| 1 + plan(venue) as u64 / 1_024)
+        .sum::<u64>()
 }
 
 pub async fn list(

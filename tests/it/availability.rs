@@ -129,6 +129,71 @@ async fn what_is_left_is_what_a_hold_gets() {
     .await;
 }
 
+/// What a list, the event and its availability say is left, in this order.
+async fn told(world: &World, event: &Value) -> [Value; 3] {
+    let stranger = world.stranger();
+    let list = stranger.get("/events?limit=100").await.expect(200);
+    let mut items = list["items"].as_array().expect("items").iter();
+    let listed = items.find(|item| item["id"] == event["id"]);
+    let read = stranger.get(&at(event)).await.expect(200);
+    let left = stranger
+        .get(&format!("{}/availability", at(event)))
+        .await
+        .expect(200);
+    [listed.expect("the event").clone(), read, left]
+}
+
+#[tokio::test]
+async fn lists_and_events_tell_what_a_hold_gets() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let mut events = Vec::new();
+        for _ in 0..3 {
+            events.push(on_sale(&organizer, &workshop(), &standard()).await);
+        }
+        let types = format!("{}/ticket-types", at(&events[0]));
+        let dear = json!({"name": "Dear", "price": 9_900, "included_sessions": ["S1"]});
+        let late = json!({"name": "Late", "price": 1, "included_sessions": ["S1"],
+                          "sales_start": "2026-02-01T00:00:00Z"});
+        for kind in [&dear, &late] {
+            organizer.post(&types, kind).await.expect(201);
+        }
+        let spots = async |event: &Value, left: i64, sold_out: bool| {
+            for told in told(world, event).await {
+                let told = (&told["available_spots"], &told["sold_out"]);
+                assert_eq!(told, (&json!(left), &json!(sold_out)));
+            }
+        };
+        let (token, _) = hold(world, &events[0], 20).await;
+        hold(world, &events[1], 3).await;
+        spots(&events[0], 0, true).await;
+        spots(&events[1], 17, false).await;
+        // Nobody has held a place of this one, so Redis may not know it.
+        spots(&events[2], 20, false).await;
+        for told in &told(world, &events[0]).await[..2] {
+            let prices = (&told["lowest_price"], &told["highest_price"]);
+            assert_eq!(prices, (&json!(4_500), &json!(9_900)), "sold out or not");
+            assert_eq!(told["total_capacity"], 20);
+        }
+        let now = world.app.clock.now();
+        let (stock, proof) = (&world.app.stock, token.proof());
+        let given = stock.release(now, token.event_id, token.id, Some(&proof));
+        assert_eq!(given.await.expect("Redis"), Released::Released);
+        spots(&events[0], 20, false).await;
+        world.pass(TimeDelta::minutes(10));
+        spots(&events[1], 20, false).await;
+        world.pass(TimeDelta::days(20));
+        assert_eq!(told(world, &events[0]).await[1]["lowest_price"], 1);
+
+        let on_hold = json!({"status": "on_hold", "reason": "Storm", "version": 2});
+        let status = format!("{}/status", at(&events[0]));
+        let stopped = organizer.put(&status, &on_hold).await.expect(200);
+        assert_eq!(stopped["lowest_price"], Value::Null, "nothing is on sale");
+        spots(&events[0], 0, false).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_bought_says_why() {
     world(async |world| {

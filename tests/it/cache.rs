@@ -66,6 +66,7 @@ async fn a_write_through_one_process_is_seen_by_the_other() {
                 "/events/rope-basics",
                 "/events",
                 hall_at.as_str(),
+                "/venues?city=hamburg",
             ] {
                 other.get(path).await.expect(200);
                 world.stranger().get(path).await.expect(200);
@@ -88,12 +89,22 @@ async fn a_write_through_one_process_is_seen_by_the_other() {
             let name = format!("Hall {number}");
             let change = json!({"name": name, "version": number - 1});
             organizer.put(&hall_at, &change).await.expect(200);
+            let list = here.get("/venues?city=hamburg").await.expect(200);
+            assert_eq!(list["items"][0]["name"], name);
             until("the other sees the name", async || {
-                other.get(&hall_at).await.expect(200)["name"] == name
+                let list = other.get("/venues?city=hamburg").await.expect(200);
+                list["items"][0]["name"] == name
+                    && other.get(&hall_at).await.expect(200)["name"] == name
                     && other.get("/events").await.expect(200)["items"][0]["venue_name"] == name
             })
             .await;
         }
+        organizer.post("/venues", &harbour_hall()).await.expect(201);
+        until("the other sees the new venue", async || {
+            let list = other.get("/venues?city=hamburg").await.expect(200);
+            list["total"] == 2
+        })
+        .await;
         organizer.delete(&place).await.expect(204);
         world
             .stranger()
@@ -240,11 +251,72 @@ async fn memory_is_bounded_by_time_and_knows_nothing_of_rights_or_places() {
         assert_eq!(titles().await.0, "Behind");
         world.pass(TimeDelta::minutes(5));
         assert_eq!(titles().await, (json!("Behind"), json!("Behind")));
-        sqlx::query("update pools set sold = 0")
+        sqlx::query("update pools set sold = 0, version = version + 1 where sold > 0")
             .execute(world.app.pool())
             .await
             .expect("given back");
         stock::reconcile(&world.app).await.expect("told");
+    })
+    .await;
+}
+
+/// Reads again with the tags of an earlier reading; what has changed since is put in their place.
+async fn changed(client: &Client, tags: &mut [(String, String)]) -> Vec<String> {
+    let mut changed = Vec::new();
+    for (path, tag) in tags {
+        let again = client.with("if-none-match", tag).get(path).await;
+        if again.status == 304 {
+            assert_eq!(again.text, "", "{path}");
+            continue;
+        }
+        assert_eq!(again.status, 200, "{path}: {}", again.text);
+        again.header("etag").expect("a tag").clone_into(tag);
+        changed.push(path.clone());
+    }
+    changed
+}
+
+#[tokio::test]
+async fn a_reader_of_an_event_hears_of_every_change_of_it_and_its_parts() {
+    world(async |world| {
+        let lighthouse = world.organizer("lighthouse").await;
+        let (organizer, stranger) = (&lighthouse.organizer, world.stranger());
+        let place = on_sale(organizer, &workshop()).await;
+        let paths = [place.as_str(), "/events/rope-basics", "/events", "/events?q=rope"];
+        let mut tags = paths.map(|path| (path.to_owned(), "\"none\"".to_owned()));
+        until_trusted(world, true).await;
+        assert_eq!(changed(&stranger, &mut tags).await, paths);
+        assert!(changed(&stranger, &mut tags).await.is_empty());
+
+        let types = format!("{place}/ticket-types");
+        let late = json!({"name": "Late", "price": 200, "included_sessions": ["S1"]});
+        let late = organizer.post(&types, &late).await.expect(201);
+        assert_eq!(changed(&stranger, &mut tags).await, paths, "a type was added");
+        let late = format!("{types}/{}", text(&late["id"]));
+        let dearer = json!({"price": 300, "version": 1});
+        organizer.put(&late, &dearer).await.expect(200);
+        assert_eq!(changed(&stranger, &mut tags).await, paths, "its price changed");
+        let wider = json!({"capacity": 30, "version": 1});
+        let session = format!("{place}/sessions/S1");
+        organizer.put(&session, &wider).await.expect(200);
+        assert_eq!(changed(&stranger, &mut tags).await, paths, "a session has grown");
+        let item = json!({"ticket_type_id": late.rsplit('/').next(), "quantity": 2});
+        let hold = json!({"event_id": text(&stranger.get(&place).await.expect(200)["id"]), "items": [item]});
+        stranger.post("/holds", &hold).await.expect(201);
+        assert_eq!(changed(&stranger, &mut tags).await, paths, "places are held");
+        organizer.delete(&late).await.expect(204);
+        assert_eq!(changed(&stranger, &mut tags).await, paths, "a type is gone");
+        assert!(changed(&stranger, &mut tags).await.is_empty());
+
+        // None of it moved the event's own version, and a tag of any of its readings names that.
+        let tag = tags[0].1.clone();
+        assert!(tag.starts_with("\"2-"), "{tag}");
+        let title = json!({"title": "Rope Advanced"});
+        let change = organizer.with("if-match", &tag);
+        change.put(&place, &title).await.expect(200);
+        assert_eq!(changed(&stranger, &mut tags).await, paths);
+        let title = json!({"title": "Rope for All"});
+        change.put(&place, &title).await.refused(409, "CONCURRENT_UPDATE");
     })
     .await;
 }

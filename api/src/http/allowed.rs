@@ -43,7 +43,7 @@ use shared::{App, Tx};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use uuid::Uuid;
 
-use super::answer::Failure;
+use super::answer::{Failure, version_in};
 use super::limits::Limiter;
 use super::observe::{self, RequestId};
 
@@ -410,9 +410,8 @@ impl<P: Permission> Allowed<P> {
         if header == "*" {
             return Ok(Some(in_body.map_or(Expected::Any, Expected::Exactly)));
         }
-        let version = header.trim_start_matches("W/").trim_matches('"').parse();
-        let version = version
-            .map_err(|_| Invalid::field("If-Match", "must be the ETag of a reading, or *"))?;
+        let version = version_in(header)
+            .ok_or_else(|| Invalid::field("If-Match", "must be the ETag of a reading, or *"))?;
         if in_body.is_some_and(|other| other != version) {
             return Err(Invalid::field("version", "is another than that of `If-Match`").into());
         }

@@ -62,11 +62,32 @@ pub struct ErrorContent {
 
 /// Something that clients change by version.
 pub trait Versioned {
+    /// Its answers also tell what changes without its version: parts with versions of their own, numbers of the moment.
+    const TELLS_MORE: bool = false;
+
     fn version(&self) -> i64;
 }
 
-fn etag<T: Versioned>(thing: &T) -> String {
-    format!("\"{}\"", thing.version())
+/// The version, for whoever changes the thing; and what tells apart two answers of one version, for whoever reads it.
+fn etag<T: Versioned + ToJSON>(thing: &T) -> String {
+    let version = thing.version();
+    if T::TELLS_MORE {
+        return format!("\"{version}-{}\"", digest(thing));
+    }
+    format!("\"{version}\"")
+}
+
+/// The version in a tag like those.
+#[must_use]
+pub fn version_in(etag: &str) -> Option<i64> {
+    let tag = etag.trim_start_matches("W/").trim_matches('"');
+    let (version, _) = tag.split_once('-').unwrap_or((tag, ""));
+    version.parse().ok()
+}
+
+fn digest<T: ToJSON>(thing: &T) -> String {
+    let digest = Sha256::digest(thing.to_json_string());
+    hex(&digest[..12])
 }
 
 /// A thing and, as `ETag`, its version.
@@ -76,7 +97,8 @@ pub enum Found<T: Type + ParseFromJSON + ToJSON> {
     #[oai(status = 200)]
     Found(
         Json<T>,
-        /// The version, for `If-Match` and `If-None-Match`.
+        /// For `If-Match` and `If-None-Match`. It begins with the version; where the answer tells more than that is
+        /// of, the rest changes with the content.
         #[oai(header = "ETag")]
         String,
     ),
@@ -104,9 +126,8 @@ pub enum Listed<T: Type + ParseFromJSON + ToJSON> {
 
 impl<T: Type + ParseFromJSON + ToJSON> Listed<T> {
     pub fn new(list: T) -> Self {
-        let digest = Sha256::digest(list.to_json_string());
-        let tag = hex(&digest[..12]);
-        Self::Listed(Json(list), format!("\"{tag}\""))
+        let tag = format!("\"{}\"", digest(&list));
+        Self::Listed(Json(list), tag)
     }
 }
 

@@ -204,6 +204,12 @@ fn tell(violation: &ValidationError<'_>, invalid: &mut Invalid) {
                 invalid.push(join(&place, field), "is not a field of this request");
             }
         }
+        // What may be null: say what is wrong with what is there instead.
+        ValidationErrorKind::AnyOf { context } if !violation.instance().is_null() => {
+            for violation in context.iter().flatten().filter(|it| !wants_null(it)) {
+                tell(violation, invalid);
+            }
+        }
         kind => {
             let place = if place.is_empty() {
                 "body".to_owned()
@@ -216,6 +222,13 @@ fn tell(violation: &ValidationError<'_>, invalid: &mut Invalid) {
             );
         }
     }
+}
+
+fn wants_null(violation: &ValidationError<'_>) -> bool {
+    matches!(
+        violation.kind(),
+        ValidationErrorKind::Type { kind: TypeKind::Single(kind) } if kind.to_string() == "null"
+    )
 }
 
 /// What was expected instead, in words.

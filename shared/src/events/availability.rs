@@ -5,7 +5,7 @@ use poem_openapi::{Enum, Object};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Event, EventDetails, Session, Status, TicketType};
+use super::{Event, EventDetails, Live, Session, Status, TicketType};
 use crate::clock::Time;
 use crate::ids::{EventId, SessionId, TicketTypeId};
 use crate::stock::{Level, Levels, Source};
@@ -87,20 +87,13 @@ impl EventDetails {
         source: Source,
         now: DateTime<Utc>,
     ) -> Availability {
-        let ticket_types: Vec<_> = self
-            .ticket_types
-            .iter()
-            .map(|kind| self.availability_of(kind, levels, now))
-            .collect();
-        let sellable = ticket_types.iter().filter(|kind| kind.is_available);
-        let available_spots = sellable.map(|kind| kind.available).max().unwrap_or(0);
-        let sold_out =
-            |kind: &TicketTypeAvailability| kind.constraint_reason == Some(Constraint::SoldOut);
+        let ticket_types = self.types_at(levels, now);
+        let (available_spots, sold_out) = spots(&ticket_types);
         Availability {
             event_id: self.event.id,
             status: self.event.status,
             available_spots,
-            sold_out: available_spots == 0 && ticket_types.iter().any(sold_out),
+            sold_out,
             sessions: self
                 .sessions
                 .iter()
@@ -110,6 +103,41 @@ impl EventDetails {
             source: source.into(),
             calculated_at: now.into(),
         }
+    }
+
+    /// The numbers that go with the event wherever it is shown.
+    #[must_use]
+    pub fn live(&self, levels: &Levels, now: DateTime<Utc>) -> Live {
+        let (available_spots, sold_out) = spots(&self.types_at(levels, now));
+        Live {
+            total_capacity: self.capacity(),
+            available_spots,
+            sold_out,
+            lowest_price: self.prices(now).min(),
+            highest_price: self.prices(now).max(),
+            upcoming: self.event.starts_at.0 > now,
+            past: self.event.ends_at.0 <= now,
+        }
+    }
+
+    fn types_at(&self, levels: &Levels, now: DateTime<Utc>) -> Vec<TicketTypeAvailability> {
+        let types = self.ticket_types.iter();
+        types
+            .map(|kind| self.availability_of(kind, levels, now))
+            .collect()
+    }
+
+    /// Its own limit if it has one, else the places of its largest session.
+    fn capacity(&self) -> i32 {
+        let largest = || self.sessions.iter().map(|session| session.capacity).max();
+        self.event.own_capacity.or_else(largest).unwrap_or(0)
+    }
+
+    /// The prices of what is on sale at `now`, whether or not any of it is left.
+    pub fn prices(&self, now: DateTime<Utc>) -> impl Iterator<Item = i64> {
+        let types = self.ticket_types.iter();
+        let on_sale = types.filter(move |kind| self.constraint(kind, now).is_none());
+        on_sale.map(|kind| kind.price)
     }
 
     /// What can be bought of one type at `now`.
@@ -158,7 +186,7 @@ impl EventDetails {
     /// Everything that a ticket of this type takes a place of.
     #[must_use]
     pub fn pools_of(&self, kind: &TicketType) -> Vec<Uuid> {
-        let total = self.event.total_capacity.map(|_| self.event.id.0);
+        let total = self.event.own_capacity.map(|_| self.event.id.0);
         let own = kind.quantity.map(|_| kind.id.0);
         let sessions = self.sessions_of(kind).map(|session| session.id.0);
         sessions.chain(own).chain(total).collect()
@@ -189,7 +217,7 @@ impl EventDetails {
 
     /// Sales end when the first session that it admits to begins, or when its window says; with the last one's end
     /// at the latest.
-    fn sales_end(&self, kind: &TicketType) -> DateTime<Utc> {
+    pub(super) fn sales_end(&self, kind: &TicketType) -> DateTime<Utc> {
         let begins = self
             .sessions_of(kind)
             .map(|session| session.starts_at.0)
@@ -201,6 +229,15 @@ impl EventDetails {
         let end = kind.sales_end.map(|end| end.0).or(begins);
         end.min(over).unwrap_or(self.event.ends_at.0)
     }
+}
+
+/// The most tickets of one type that could be bought, and whether only places are missing.
+fn spots(types: &[TicketTypeAvailability]) -> (i64, bool) {
+    let sellable = types.iter().filter(|kind| kind.is_available);
+    let spots = sellable.map(|kind| kind.available).max().unwrap_or(0);
+    let missing =
+        |kind: &TicketTypeAvailability| kind.constraint_reason == Some(Constraint::SoldOut);
+    (spots, spots == 0 && types.iter().any(missing))
 }
 
 impl TicketType {

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::list::{self, Viewer};
-use super::{EventDetails, EventError, EventFilter, EventPage, Status, details, store, summary};
+use super::{
+    EventDetails, EventError, EventFilter, EventNow, EventPage, Listing, Status, details, store,
+};
 use crate::app::App;
 use crate::cache::Shelf;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::EventId;
 use crate::page::Paging;
-use crate::stock;
+use crate::stock::{self, LevelsOf};
 
 /// In summaries: some 30 MB of them.
 const LISTED: u64 = 20_000;
@@ -22,7 +24,9 @@ const LISTED: u64 = 20_000;
 const DETAILS: u64 = 20_000;
 
 pub(crate) struct Events {
-    lists: Shelf<(EventFilter, Paging), EventPage>,
+    lists: Shelf<(EventFilter, Paging), Listing>,
+    /// What is sold, of events that Redis does not know, page by page.
+    sold: Shelf<Vec<EventId>, LevelsOf>,
     details: Shelf<EventId, EventDetails>,
     names: Shelf<String, EventId>,
 }
@@ -30,8 +34,9 @@ pub(crate) struct Events {
 impl Default for Events {
     fn default() -> Self {
         Self {
-            lists: Shelf::new(LISTED, TimeDelta::seconds(30), |page| {
-                1 + page.items.len() as u64
+            lists: Shelf::new(LISTED, TimeDelta::seconds(30), Listing::weight),
+            sold: Shelf::new(LISTED, TimeDelta::seconds(1), |levels| {
+                1 + levels.len() as u64
             }),
             details: Shelf::new(DETAILS, TimeDelta::minutes(5), |details| {
                 let text = details.event.description.as_ref().map_or(0, String::len);
@@ -45,16 +50,17 @@ impl Default for Events {
 
 impl Events {
     pub(crate) fn forget(&self, id: EventId) {
-        self.lists.forget_everything();
+        self.forget_lists();
         self.details.forget(&id);
     }
 
     pub(crate) fn forget_lists(&self) {
         self.lists.forget_everything();
+        self.sold.forget_everything();
     }
 
     pub(crate) fn forget_everything(&self) {
-        self.lists.forget_everything();
+        self.forget_lists();
         self.details.forget_everything();
         self.names.forget_everything();
     }
@@ -71,37 +77,49 @@ pub async fn list(
     let load = async || list::list(&mut *app.read().await?, viewer, now, filter, paging).await;
     // What can be bought changes with every sale.
     let lasting = !filter.backstage && !filter.available;
-    let mut page = if viewer.like_a_stranger && lasting {
+    let page = if viewer.like_a_stranger && lasting {
         let key = (filter.clone(), paging);
         let lists = &app.caches.events.lists;
-        let kept = app.caches.get(lists, key, now, load).await?;
-        EventPage::clone(&kept)
+        app.caches.get(lists, key, now, load).await?
     } else {
-        load().await?
+        Arc::new(load().await?)
     };
-    summary::tell_live(&mut *app.read().await?, &mut page.items, now).await?;
-    Ok(page)
+    let levels = levels_of(app, now, &page.events()).await?;
+    Ok(page.at(&levels, now))
 }
 
-/// An event by its id or its slug, if the viewer may see it, with the numbers of this moment.
-pub async fn read(
-    app: &App,
-    viewer: &Viewer,
-    now: DateTime<Utc>,
-    name: &str,
-) -> Result<EventDetails> {
-    let kept = kept(app, viewer, now, name).await?;
-    let mut details = EventDetails::clone(&kept);
-    let (levels, _) = stock::levels(app, kept.event.id).await?;
-    for session in &mut details.sessions {
-        let level = levels.get(&session.id.0);
-        let sold = level.and_then(|level| level.sold.try_into().ok());
-        session.sold = sold.unwrap_or(session.sold);
+/// What is left of each: by Redis, which is asked once for all of them. Of those that it does not know nobody holds a
+/// place, and what is sold of them is what Postgres said less than a second ago.
+async fn levels_of(app: &App, now: DateTime<Utc>, events: &[EventId]) -> Result<LevelsOf> {
+    let mut levels = match app.stock.read_many(now, events).await {
+        Err(Error::Unavailable(cause)) => {
+            tracing::debug!(%cause, "places are read from Postgres");
+            LevelsOf::new()
+        }
+        known => known?,
+    };
+    let unknown = events.iter().filter(|id| !levels.contains_key(id));
+    let unknown: Vec<EventId> = unknown.copied().collect();
+    if !unknown.is_empty() {
+        let load = async || stock::durable_levels(&mut *app.read().await?, &unknown).await;
+        let sold = &app.caches.events.sold;
+        let sold = app.caches.get(sold, unknown.clone(), now, load).await?;
+        levels.extend(sold.iter().map(|(id, levels)| (*id, levels.clone())));
     }
-    Ok(details)
+    Ok(levels)
 }
 
-/// The same as it is kept: whoever needs the numbers of this moment asks for them.
+/// An event with the numbers of this moment.
+pub async fn at_this_moment(
+    app: &App,
+    now: DateTime<Utc>,
+    details: EventDetails,
+) -> Result<EventNow> {
+    let (levels, _) = stock::levels(app, details.event.id).await?;
+    Ok(EventNow::at(details, &levels, now))
+}
+
+/// An event by its id or its slug, if the viewer may see it, as it is kept.
 pub async fn kept(
     app: &App,
     viewer: &Viewer,

@@ -1,15 +1,18 @@
 //! An event, and what is said of one to make or change it.
 
+use chrono::{DateTime, Utc};
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
 
 use super::refund_policy::RefundPolicy;
 use super::session::{NewSession, Session};
 use super::status::Status;
-use super::ticket_type::TicketType;
+use super::summary::Live;
+use super::ticket_type::{NewTicketType, TicketType};
 use crate::clock::Time;
 use crate::ids::{EventId, OrganizationId, UserId, VenueId};
 use crate::patch::Patch;
+use crate::stock::Levels;
 
 /// Something that takes place.
 #[derive(Debug, Clone, PartialEq, Serialize, Object, sqlx::FromRow)]
@@ -22,6 +25,8 @@ pub struct Event {
     pub short_description: Option<String>,
     /// HTML, without anything that could harm a reader.
     pub description: Option<String>,
+    /// What visitors agree to, such as the rules of the house. HTML like the description.
+    pub policies: Option<String>,
     pub event_type: EventType,
     pub category: Option<String>,
     pub venue_id: Option<VenueId>,
@@ -40,8 +45,8 @@ pub struct Event {
     pub starts_at: Time,
     /// When its last session ends.
     pub ends_at: Time,
-    /// Its own limit, if it has one: no more tickets than that, of whatever type.
-    pub total_capacity: Option<i32>,
+    /// Its own limit, if it was given one as `total_capacity`: no more tickets than that, of whatever type.
+    pub own_capacity: Option<i32>,
     pub max_tickets_per_order: i32,
     /// Members vetted less than that, and strangers if it is above 0, do not see it.
     pub required_vetting_level: i16,
@@ -64,6 +69,37 @@ pub struct EventDetails {
     pub event: Event,
     pub sessions: Vec<Session>,
     pub ticket_types: Vec<TicketType>,
+}
+
+/// The same with the numbers of this moment.
+#[derive(Debug, Clone, Serialize, Object)]
+pub struct EventNow {
+    #[oai(flatten)]
+    #[serde(flatten)]
+    pub details: EventDetails,
+    #[oai(flatten)]
+    #[serde(flatten)]
+    pub live: Live,
+}
+
+impl EventNow {
+    /// One that has just been made, of which nothing is on sale yet.
+    #[must_use]
+    pub fn draft(details: EventDetails, now: DateTime<Utc>) -> Self {
+        let live = details.live(&Levels::new(), now);
+        Self { details, live }
+    }
+
+    #[must_use]
+    pub fn at(mut details: EventDetails, levels: &Levels, now: DateTime<Utc>) -> Self {
+        for session in &mut details.sessions {
+            let level = levels.get(&session.id.0);
+            let sold = level.and_then(|level| level.sold.try_into().ok());
+            session.sold = sold.unwrap_or(session.sold);
+        }
+        let live = details.live(levels, now);
+        Self { details, live }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Enum, sqlx::Type)]
@@ -96,6 +132,9 @@ pub struct NewEvent {
     /// HTML; what could harm a reader is taken out.
     #[oai(validator(max_length = 100_000))]
     pub description: Option<String>,
+    /// What visitors agree to; HTML too.
+    #[oai(validator(max_length = 20_000))]
+    pub policies: Option<String>,
     pub event_type: EventType,
     #[oai(validator(max_length = 100))]
     pub category: Option<String>,
@@ -117,6 +156,9 @@ pub struct NewEvent {
     pub currency: Option<String>,
     #[oai(default)]
     pub sessions: Vec<NewSession>,
+    /// What is on sale from the beginning, at most 50; sessions have the codes S1, S2 and so on, in their order.
+    #[oai(default)]
+    pub ticket_types: Vec<NewTicketType>,
     /// Of its only session, if `sessions` is left out.
     pub starts_at: Option<Time>,
     /// Of its only session, if `sessions` is left out.
@@ -151,6 +193,7 @@ impl NewEvent {
             title: title.to_owned(),
             short_description: None,
             description: None,
+            policies: None,
             event_type,
             category: None,
             venue_id: None,
@@ -160,6 +203,7 @@ impl NewEvent {
             time_zone: None,
             currency: None,
             sessions: Vec::new(),
+            ticket_types: Vec::new(),
             starts_at: None,
             ends_at: None,
             capacity: None,
@@ -190,6 +234,9 @@ pub struct EventChange {
     /// HTML; what could harm a reader is taken out.
     #[oai(validator(max_length = 100_000))]
     pub description: Patch<Option<String>>,
+    /// What visitors agree to; HTML too.
+    #[oai(validator(max_length = 20_000))]
+    pub policies: Patch<Option<String>>,
     pub event_type: Patch<EventType>,
     #[oai(validator(max_length = 100))]
     pub category: Patch<Option<String>>,
@@ -221,6 +268,7 @@ impl EventChange {
         self.title.apply(&mut event.title);
         self.short_description.apply(&mut event.short_description);
         self.description.apply(&mut event.description);
+        self.policies.apply(&mut event.policies);
         self.event_type.apply(&mut event.event_type);
         self.category.apply(&mut event.category);
         self.venue_id.apply(&mut event.venue_id);
@@ -228,7 +276,7 @@ impl EventChange {
         self.teacher_ids.apply(&mut event.teacher_ids);
         self.organizer_ids.apply(&mut event.organizer_ids);
         self.time_zone.apply(&mut event.time_zone);
-        self.total_capacity.apply(&mut event.total_capacity);
+        self.total_capacity.apply(&mut event.own_capacity);
         self.max_tickets_per_order
             .apply(&mut event.max_tickets_per_order);
         self.required_vetting_level
@@ -237,6 +285,7 @@ impl EventChange {
         self.is_sensitive.apply(&mut event.is_sensitive);
         self.refund_policy.apply(&mut event.refund_policy);
         event.description = event.description.map(|html| ammonia::clean(&html));
+        event.policies = event.policies.map(|html| ammonia::clean(&html));
         event
     }
 }

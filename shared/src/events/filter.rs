@@ -81,14 +81,9 @@ impl EventFilter {
         self.of_what(sql);
         self.of_whom_and_where(sql);
         self.when(sql);
-        self.for_how_much(sql, now);
+        self.for_how_much(sql);
         if self.available {
-            sql.push(" and e.status = 'published' and e.starts_at > ")
-                .push_bind(now)
-                .push(" and exists (select from ticket_types t where t.event_id = e.id and is_on_sale(t, ")
-                .push_bind(now)
-                .push(") and not exists (select from ticket_type_pools d join pools p on p.id = d.pool_id
-                  where d.ticket_type_id = t.id and p.capacity - p.sold < t.min_per_order))");
+            still_sold(sql, now);
         }
     }
 
@@ -144,22 +139,21 @@ impl EventFilter {
         }
     }
 
-    /// The prices next to the event find it by an index; with both ends given, one of its prices must be between.
-    fn for_how_much(&self, sql: &mut QueryBuilder<Postgres>, now: DateTime<Utc>) {
-        if let Some(most) = self.price_max {
-            sql.push(" and e.lowest_price <= ").push_bind(most);
-        }
-        if let Some(least) = self.price_min {
-            sql.push(" and e.highest_price >= ").push_bind(least);
-        }
-        if let (Some(least), Some(most)) = (self.price_min, self.price_max) {
-            sql.push(" and exists (select from ticket_types t where t.event_id = e.id and is_on_sale(t, ")
-                .push_bind(now)
-                .push(") and t.price between ")
-                .push_bind(least)
-                .push(" and ")
-                .push_bind(most)
-                .push(")");
+    /// Something on sale costs that much.
+    fn for_how_much(&self, sql: &mut QueryBuilder<Postgres>) {
+        // Beyond any price; a range of Postgres neither ends at the last number nor before it begins.
+        let bound = |price: i64| price.clamp(-1, 1_000_000_000);
+        let (least, most) = (self.price_min.map(bound), self.price_max.map(bound));
+        match (least, most) {
+            (None, None) => {}
+            (Some(least), Some(most)) if least > most => _ = sql.push(" and false"),
+            _ => {
+                sql.push(" and e.prices && int8range(")
+                    .push_bind(least)
+                    .push(", ")
+                    .push_bind(most)
+                    .push(", '[]')");
+            }
         }
     }
 
@@ -187,7 +181,32 @@ impl EventFilter {
         ));
     }
 
+    pub(super) fn prices_asked(&self) -> bool {
+        self.price_min.is_some() || self.price_max.is_some()
+    }
+
+    /// The list is of what is to come, in the order of time; by relevance it is chosen in that order.
+    pub(super) fn soonest_first(&self, searching: bool) -> bool {
+        let in_time = match self.sort {
+            None | Some(EventSort::Relevance) => searching || self.descending != Some(true),
+            Some(EventSort::Date) => self.descending != Some(true),
+            Some(EventSort::Price | EventSort::Title | EventSort::Newest) => false,
+        };
+        in_time && !self.backstage && !self.show_past
+    }
+
     pub(super) fn by_relevance(&self) -> bool {
         matches!(self.sort, None | Some(EventSort::Relevance))
     }
+}
+
+/// A ticket can be bought, by what is durably sold: what others hold at the moment may come back.
+fn still_sold(sql: &mut QueryBuilder<Postgres>, now: DateTime<Utc>) {
+    sql.push(" and e.lowest_price is not null and exists (select from ticket_types t where t.event_id = e.id and is_on_sale(t, ")
+        .push_bind(now)
+        .push(") and not exists (select from ticket_type_sessions i join event_sessions s on s.id = i.session_id
+                where i.ticket_type_id = t.id and (not s.active or t.sales_end is null and s.starts_at <= ")
+        .push_bind(now)
+        .push(")) and not exists (select from ticket_type_pools d join pools p on p.id = d.pool_id
+                where d.ticket_type_id = t.id and p.capacity - p.sold < t.min_per_order))");
 }

@@ -1,15 +1,16 @@
 //! Reading events: who sees which, and the lists.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::event::Event;
+use super::event::{Event, EventDetails};
 use super::filter::EventFilter;
 use super::search::{self, Search};
 use super::status::Status;
 use super::store;
-use super::summary::{EventPage, EventSummary};
+use super::summary::{Listed, Listing};
 use crate::access::Scope;
 use crate::app::App;
 use crate::error::Result;
@@ -29,45 +30,34 @@ pub struct Viewer {
     pub like_a_stranger: bool,
 }
 
-/// Lists are counted this far, so that a page of a long one costs no more than one of a short one. As many matches of
-/// `q`, the soonest, are put in order of relevance.
+/// Lists are counted this far, so that a page of a long one costs no more than one of a short one.
 const COUNTED_TO: i64 = 1_000;
+/// What is searched for is counted this far: as many matches, the soonest, are put in order of relevance.
+const SEARCHED_TO: i64 = 200;
 
-/// Ends where the time comes that prices are of.
-const SUMMARIES: &str =
+const COLUMNS: &str =
     "select e.id, e.organization_id, e.title, e.slug, e.short_description, e.event_type, e.category, e.venue_id,
-        v.name as venue_name, v.city, e.image_urls, e.teacher_ids, e.organizer_ids, e.time_zone, e.currency, e.status,
-        e.status_reason, e.starts_at, e.ends_at,
-        (select count(*) from event_sessions s where s.event_id = e.id and s.active) as session_count,
-        coalesce((select p.capacity from pools p where p.id = e.id),
-                 (select max(p.capacity) from pools p where p.event_id = e.id and p.kind = 'session'), 0)
-            as total_capacity,
-        prices.lowest_price, prices.highest_price, e.max_tickets_per_order, e.required_vetting_level, e.is_featured,
-        e.is_sensitive, e.version, e.created_at, e.updated_at
- from page join events e on e.id = page.id left join venues v on v.id = e.venue_id
-      left join lateral (select min(t.price) as lowest_price, max(t.price) as highest_price
-                         from ticket_types t where t.event_id = e.id and is_on_sale(t, ";
-
-const SELECT: &str = "select e.id, e.organization_id, e.title, e.slug, e.short_description, e.description, e.event_type,
-        e.category, e.venue_id, e.image_urls, e.teacher_ids, e.time_zone, e.currency, e.status, e.status_reason, e.starts_at,
-        e.ends_at, p.capacity as total_capacity, e.max_tickets_per_order, e.required_vetting_level,
-        e.is_featured, e.is_sensitive, e.refund_policy, e.organizer_ids, e.version, e.created_at, e.updated_at
- from events e left join pools p on p.id = e.id where ";
+        e.image_urls, e.teacher_ids, e.organizer_ids, e.time_zone, e.currency, e.status, e.status_reason, e.starts_at,
+        e.ends_at, p.capacity as own_capacity, e.max_tickets_per_order, e.required_vetting_level, e.is_featured,
+        e.is_sensitive, e.refund_policy, e.version, e.created_at, e.updated_at, ";
 
 pub(super) async fn by_id(db: &mut PgConnection, id: EventId) -> Result<Option<Event>> {
-    let mut sql = QueryBuilder::new(SELECT);
-    sql.push("e.id = ").push_bind(id);
+    let mut sql = QueryBuilder::new(COLUMNS);
+    sql.push(
+        "e.description, e.policies from events e left join pools p on p.id = e.id where e.id = ",
+    )
+    .push_bind(id);
     Ok(sql.build_query_as().fetch_optional(db).await?)
 }
 
-/// One page, without the numbers of this moment: see [`super::summary::tell_live`].
+/// One page, without the numbers of this moment.
 pub async fn list(
     db: &mut PgConnection,
     viewer: &Viewer,
     now: DateTime<Utc>,
     filter: &EventFilter,
     paging: Paging,
-) -> Result<EventPage> {
+) -> Result<Listing> {
     let asked = filter.q.as_deref().filter(|q| !q.trim().is_empty());
     let mut question = Question {
         filter,
@@ -75,26 +65,61 @@ pub async fn list(
         now,
         search: asked.map(Search::Words),
     };
-    let mut counted = question.count(db).await?;
-    if counted == 0
+    let counted_to = question.counted_to(paging);
+    let mut found = question.find(db, paging).await?;
+    if found.counted == 0
         && let Some(q) = asked.filter(|q| search::is_plain(q))
     {
         question.search = Some(Search::Nearly(q));
-        counted = question.count(db).await?;
+        found = question.find(db, paging).await?;
     }
-    let mut items = question.page(db, paging).await?;
     let page_size = usize::try_from(paging.limit()).unwrap_or(usize::MAX);
-    let has_more = items.len() > page_size;
-    items.truncate(page_size);
-    let (page, limit) = paging.place();
-    Ok(EventPage {
-        items,
-        total: counted.min(COUNTED_TO),
-        total_is_exact: counted <= COUNTED_TO,
-        page,
-        limit,
+    let has_more = found.ids.len() > page_size;
+    found.ids.truncate(page_size);
+    Ok(Listing {
+        items: listed(db, &found.ids).await?,
+        total: found.counted.min(counted_to),
+        total_is_exact: found.counted <= counted_to,
+        paging,
         has_more,
     })
+}
+
+/// These events, in this order, with all that the numbers of a moment are made of.
+pub(super) async fn listed(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Listed>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut sql = QueryBuilder::new(COLUMNS);
+    sql.push(
+        "null as description, null as policies, v.name as venue_name, v.city
+         from events e left join pools p on p.id = e.id left join venues v on v.id = e.venue_id where e.id = any(",
+    )
+    .push_bind(ids.to_vec())
+    .push(")");
+    let mut rows: Vec<Row> = sql.build_query_as().fetch_all(&mut *db).await?;
+    let place = |row: &Row| ids.iter().position(|id| *id == row.event.id.0);
+    rows.sort_by_key(place);
+    let mut sessions = store::sessions_of(db, ids).await?;
+    let mut types = store::ticket_types_of(db, ids).await?;
+    let whole = |row: Row| Listed {
+        venue_name: row.venue_name,
+        city: row.city,
+        details: EventDetails {
+            sessions: sessions.remove(&row.event.id).unwrap_or_default(),
+            ticket_types: types.remove(&row.event.id).unwrap_or_default(),
+            event: row.event,
+        },
+    };
+    Ok(rows.into_iter().map(whole).collect())
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    #[sqlx(flatten)]
+    event: Event,
+    venue_name: Option<String>,
+    city: Option<String>,
 }
 
 /// What is asked of the list, however it is answered.
@@ -105,6 +130,15 @@ struct Question<'a> {
     search: Option<Search<'a>>,
 }
 
+/// What was found.
+#[derive(sqlx::FromRow)]
+struct Found {
+    /// On all pages, up to one more than lists are counted to.
+    counted: i64,
+    /// Of the page, and one more if there is one.
+    ids: Vec<Uuid>,
+}
+
 impl Question<'_> {
     fn condition(&self, sql: &mut QueryBuilder<Postgres>) {
         self.filter.condition(sql, self.viewer, self.now);
@@ -113,51 +147,116 @@ impl Question<'_> {
         }
     }
 
-    async fn count(&self, db: &mut PgConnection) -> Result<i64> {
-        let mut sql = QueryBuilder::new("select count(*) from (select from events e where ");
-        self.condition(&mut sql);
-        if self.search.is_none() {
-            // So that it is counted along an index, not along whatever lies at the beginning of the table.
-            sql.push(" order by e.starts_at");
+    /// How far it is counted: a deep page of what is searched for in order of time has counted further.
+    fn counted_to(&self, paging: Paging) -> i64 {
+        match (self.search, self.filter.prices_asked()) {
+            (None, false) => COUNTED_TO,
+            _ if self.by_relevance().is_some() => SEARCHED_TO,
+            _ => SEARCHED_TO.max(paging.offset() + paging.limit()),
         }
-        sql.push(" limit ")
-            .push_bind(COUNTED_TO + 1)
-            .push(") counted");
-        // Never a plan that was made for other values: which index is best depends on them.
-        let count = sql.build_query_scalar().persistent(false);
-        Ok(count.fetch_one(db).await?)
     }
 
-    /// One more than a page holds, if there is one.
-    async fn page(&self, db: &mut PgConnection, paging: Paging) -> Result<Vec<EventSummary>> {
+    fn by_relevance(&self) -> Option<Search<'_>> {
+        self.search.filter(|_| self.filter.by_relevance())
+    }
+
+    /// What fits is looked for among the soonest events first, if enough of them are expected to fit; so a common word
+    /// costs no more among many events than among few.
+    async fn find(&self, db: &mut PgConnection, paging: Paging) -> Result<Found> {
+        if let Some(until) = self.horizon(db, paging).await? {
+            let near = self.find_until(db, paging, Some(until)).await?;
+            if near.counted > self.counted_to(paging) {
+                return Ok(near);
+            }
+        }
+        self.find_until(db, paging, None).await
+    }
+
+    /// Counts and chooses in one go: whoever has counted to the end has seen the first pages.
+    async fn find_until(
+        &self,
+        db: &mut PgConnection,
+        paging: Paging,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<Found> {
+        let (first, last) = (paging.offset(), paging.offset() + paging.limit() + 1);
+        let most = self.counted_to(paging);
         let mut sql = QueryBuilder::new(
             // Numbered after the limit: numbering all of them first would read all of them.
-            "with page as materialized (select id, row_number() over () as place from (",
+            "with found as materialized (select id, row_number() over () as place from (",
         );
-        match self.search {
-            Some(search) if self.filter.by_relevance() => {
-                self.places_by_relevance(search, &mut sql);
-            }
-            _ => self.places(&mut sql),
+        let last = if let Some(search) = self.by_relevance() {
+            self.most_relevant(search, until, &mut sql);
+            // Only so many have been put in order.
+            last.min(most)
+        } else {
+            self.in_order(last.max(most + 1), until, &mut sql);
+            last
+        };
+        sql.push(") chosen) select (select count(*) from found) as counted, array(select id from found where place > ")
+            .push_bind(first)
+            .push(" and place <= ")
+            .push_bind(last)
+            .push(" order by place) as ids");
+        // Never a plan that was made for other values: which index is best depends on them.
+        Ok(sql.build_query_as().persistent(false).fetch_one(db).await?)
+    }
+
+    /// The beginning of an event before which, by what Postgres expects, twice as many fit as are counted; nothing if so few
+    /// fit that all of them can be looked at.
+    async fn horizon(
+        &self,
+        db: &mut PgConnection,
+        paging: Paging,
+    ) -> Result<Option<DateTime<Utc>>> {
+        let asked = self.search.is_some() || self.filter.prices_asked();
+        if !asked || !self.filter.soonest_first(self.search.is_some()) {
+            return Ok(None);
         }
-        sql.push(" limit ")
-            .push_bind(paging.limit() + 1)
-            .push(" offset ")
-            .push_bind(paging.offset())
-            .push(") chosen) ")
-            .push(SUMMARIES)
-            .push_bind(self.now)
-            .push(")) prices on true order by place");
-        Ok(sql.build_query_as().persistent(false).fetch_all(db).await?)
+        let mut sql = QueryBuilder::new("explain (format json) select from events e where ");
+        self.condition(&mut sql);
+        let plan = sql.build_query_scalar::<Value>().persistent(false);
+        let plan = plan.fetch_one(&mut *db).await?;
+        let expected = plan[0]["Plan"]["Plan Rows"].as_i64().unwrap_or(0);
+        let enough = 2 * self.counted_to(paging);
+        if expected <= 2 * enough {
+            return Ok(None);
+        }
+        let from = self.filter.date_from.unwrap_or(DateTime::UNIX_EPOCH);
+        let beginning = sqlx::query_scalar!(
+            "select starts_at from events
+             where status in ('published', 'postponed', 'on_hold', 'in_progress') and starts_at >= $1
+             order by starts_at
+             offset (select (greatest(reltuples, 0)::float8 * $2::bigint / $3::bigint)::bigint from pg_class
+                     where oid = 'events_open_by_start'::regclass)
+             limit 1",
+            from,
+            enough,
+            expected,
+        );
+        Ok(beginning.fetch_optional(db).await?)
     }
 
-    fn places(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("select e.id from events e where ");
+    fn within(&self, until: Option<DateTime<Utc>>, sql: &mut QueryBuilder<Postgres>) {
         self.condition(sql);
-        self.filter.order(sql);
+        if let Some(until) = until {
+            sql.push(" and e.starts_at <= ").push_bind(until);
+        }
     }
 
-    fn places_by_relevance(&self, search: Search<'_>, sql: &mut QueryBuilder<Postgres>) {
+    fn in_order(&self, last: i64, until: Option<DateTime<Utc>>, sql: &mut QueryBuilder<Postgres>) {
+        sql.push("select e.id from events e where ");
+        self.within(until, sql);
+        self.filter.order(sql);
+        sql.push(" limit ").push_bind(last);
+    }
+
+    fn most_relevant(
+        &self,
+        search: Search<'_>,
+        until: Option<DateTime<Utc>>,
+        sql: &mut QueryBuilder<Postgres>,
+    ) {
         let direction = if self.filter.descending.unwrap_or(true) {
             "desc"
         } else {
@@ -166,11 +265,11 @@ impl Question<'_> {
         sql.push("select id from (select e.id, e.starts_at, ");
         search.rank(sql);
         sql.push(" as rank from events e where ");
-        self.condition(sql);
+        self.within(until, sql);
         sql.push(" order by e.starts_at, e.id limit ")
-            .push_bind(COUNTED_TO)
+            .push_bind(SEARCHED_TO + 1)
             .push(format_args!(
-                ") found order by rank {direction}, starts_at, id"
+                ") soonest order by rank {direction}, starts_at, id"
             ));
     }
 }

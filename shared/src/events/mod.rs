@@ -22,7 +22,7 @@ mod store;
 pub mod summary;
 mod ticket_type;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -32,7 +32,8 @@ pub use availability::{
 };
 pub use capacity::{Part, set_aside};
 pub use event::{
-    Cancellation, Cancelled, Event, EventChange, EventDetails, EventType, NewEvent, StatusChange,
+    Cancellation, Cancelled, Event, EventChange, EventDetails, EventNow, EventType, NewEvent,
+    StatusChange,
 };
 pub use filter::{EventFilter, EventSort};
 pub use list::Viewer;
@@ -41,7 +42,7 @@ pub use prices::follow_due as follow_prices;
 pub use refund_policy::RefundPolicy;
 pub use session::{NewSession, Session, SessionChange};
 pub use status::Status;
-pub use summary::{EventPage, EventSummary};
+pub use summary::{EventPage, EventSummary, Listing, Live};
 pub use ticket_type::{NewTicketType, TicketType, TicketTypeChange};
 
 use crate::activity::{self, Activity};
@@ -63,6 +64,7 @@ const MOST_IMAGES: usize = 20;
 /// Teachers, and organizers.
 const MOST_PEOPLE: usize = 50;
 const MOST_SESSIONS: usize = 200;
+const MOST_TICKET_TYPES: usize = 50;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
@@ -76,11 +78,13 @@ pub enum EventError {
     NotModifiable,
     #[error("The event cannot go on sale yet: it lacks {}.", .missing.join(" and "))]
     NotReady { missing: Vec<&'static str> },
-    #[error("Places of the event are sold or were ordered. Cancel it instead.")]
+    #[error("The event was ordered of, and {sold} of its places are sold. Cancel it instead.")]
     HasRegistrations { sold: i64 },
     #[error("An event cannot be moved from this status to that one.")]
     StatusNotReachable { from: Status },
-    #[error("Tickets of this type are sold: it can neither be removed nor lose its quantity.")]
+    #[error(
+        "Tickets of this type are sold: it can neither be removed nor lose its quantity or change its sessions."
+    )]
     TicketTypeHasSales,
     #[error("{0}")]
     SessionInUse(&'static str),
@@ -141,6 +145,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         slug: String::new(),
         short_description: new.short_description,
         description: new.description.map(|html| ammonia::clean(&html)),
+        policies: new.policies.map(|html| ammonia::clean(&html)),
         event_type: new.event_type,
         category: new.category,
         venue_id: new.venue_id,
@@ -153,7 +158,7 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         status_reason: None,
         starts_at: sessions.iter().map(|s| s.starts_at).min().expect("one"),
         ends_at: sessions.iter().map(|s| s.ends_at).max().expect("one"),
-        total_capacity: new.total_capacity,
+        own_capacity: new.total_capacity,
         max_tickets_per_order: new.max_tickets_per_order,
         required_vetting_level: new.required_vetting_level,
         is_featured: new.is_featured,
@@ -175,11 +180,12 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
             break;
         }
     }
-    event.pool().fit(tx, event.total_capacity, None).await?;
+    event.pool().fit(tx, event.own_capacity, None).await?;
     for new in sessions {
         insert_session(tx, id, new).await?;
     }
     record(tx, &event, "event.created", json!({ "title": event.title }));
+    insert_ticket_types(tx, &event, new.ticket_types).await?;
     details(tx, event).await
 }
 
@@ -219,7 +225,11 @@ pub async fn change(
     let before = lock_with_venue(tx, id, &change.venue_id).await?;
     seen.check(before.version)?;
     let mut event = change.applied_to(before.clone());
-    let changes = activity::changes(&before, &event, &["description", "short_description"])?;
+    let changes = activity::changes(
+        &before,
+        &event,
+        &["description", "policies", "short_description"],
+    )?;
     if changes.is_empty() {
         return details(tx, before).await;
     }
@@ -233,8 +243,11 @@ pub async fn change(
     if (&event.teacher_ids, &event.organizer_ids) != (&before.teacher_ids, &before.organizer_ids) {
         must_belong(tx, &event).await?;
     }
-    if event.total_capacity != before.total_capacity {
-        before.pool().fit(tx, event.total_capacity, aside).await?;
+    if event.max_tickets_per_order < before.max_tickets_per_order {
+        must_allow_orders(tx, &event).await?;
+    }
+    if event.own_capacity != before.own_capacity {
+        before.pool().fit(tx, event.own_capacity, aside).await?;
     }
     event.version += 1;
     event.updated_at = tx.now().into();
@@ -273,6 +286,7 @@ pub async fn set_status(
     if event.status == Status::Cancelled {
         tx.enqueue(&RefundAll { event_id: id });
     }
+    prices::follow(tx, &[id]).await?;
     let data = json!({ "status": [from, event.status], "reason": event.status_reason });
     record(tx, &event, "event.status_changed", data);
     details(tx, event).await
@@ -283,7 +297,7 @@ pub async fn delete(tx: &mut Tx, id: EventId, seen: Expected) -> Result<()> {
     let event = lock(tx, id).await?;
     seen.check(event.version)?;
     let sold = store::sold(tx, id).await?;
-    if sold > 0 {
+    if sold > 0 || store::has_orders(tx, id).await? {
         return Err(EventError::HasRegistrations { sold }.into());
     }
     store::delete(tx, id).await?;
@@ -340,6 +354,7 @@ pub async fn change_session(
     session.version += 1;
     store::update_session(tx, &session).await?;
     store::follow_sessions(tx, id).await?;
+    prices::follow(tx, &[id]).await?;
     record_part(
         tx,
         &event,
@@ -380,14 +395,15 @@ pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Re
     let event = lock(tx, id).await?;
     event.must_be_open(tx.now())?;
     let ticket_type = new.under(TicketTypeId::fresh(tx.now()));
-    let included = sessions_of(tx, id, &ticket_type).await?;
+    let mut invalid = Invalid::default();
+    ticket_type.check("", &mut invalid);
+    ticket_type.check_least(None, event.max_tickets_per_order, "", &mut invalid);
+    let known = store::sessions(tx, id).await?;
+    let included = included(&known, &ticket_type, "", &mut invalid);
+    invalid.check()?;
     let now = tx.now();
-    store::insert_ticket_type(tx, id, &ticket_type, &included, now).await?;
-    let pool = ticket_type.pool(id);
-    pool.fit(tx, ticket_type.quantity, None).await?;
-    prices::follow(tx, id).await?;
-    let data = json!({ "event_id": id, "name": ticket_type.name, "price": ticket_type.price });
-    record_part(tx, &event, "ticket_type.added", ticket_type.id.into(), data);
+    insert_ticket_type(tx, &event, &ticket_type, &included, now).await?;
+    prices::follow(tx, &[id]).await?;
     Ok(store::ticket_type(tx, id, ticket_type.id)
         .await?
         .ok_or(EventError::TicketTypeNotFound)?)
@@ -413,15 +429,20 @@ pub async fn change_ticket_type(
     }
     event.must_be_open(tx.now())?;
     let mut invalid = Invalid::default();
-    ticket_type.check(&mut invalid);
+    ticket_type.check("", &mut invalid);
+    let most = event.max_tickets_per_order;
+    ticket_type.check_least(Some(&before), most, "", &mut invalid);
     invalid.check()?;
+    if ticket_type.included_sessions != before.included_sessions {
+        include(tx, id, &mut ticket_type).await?;
+    }
     if ticket_type.quantity != before.quantity {
         let pool = before.pool(id);
         pool.fit(tx, ticket_type.quantity, aside).await?;
     }
     ticket_type.version += 1;
     store::update_ticket_type(tx, &ticket_type).await?;
-    prices::follow(tx, id).await?;
+    prices::follow(tx, &[id]).await?;
     record_part(
         tx,
         &event,
@@ -450,8 +471,11 @@ pub async fn delete_ticket_type(
         }
         .into());
     }
+    if store::was_ordered(tx, ticket_type_id).await? {
+        return Err(EventError::TicketTypeHasSales.into());
+    }
     store::delete_ticket_type(tx, ticket_type_id).await?;
-    prices::follow(tx, id).await?;
+    prices::follow(tx, &[id]).await?;
     gone.pool(id).fit(tx, None, None).await?;
     record_part(
         tx,
@@ -477,6 +501,8 @@ pub async fn advance(tx: &mut Tx, limit: i64) -> Result<usize> {
     let now = tx.now();
     let moved = store::advance(tx, now, limit).await?;
     let number = moved.len();
+    let ids: Vec<EventId> = moved.iter().map(|moved| moved.0).collect();
+    prices::follow(tx, &ids).await?;
     for (id, organization_id, from, to) in moved {
         tx.changed(Changed::Event(id));
         tx.record(Activity {
@@ -630,6 +656,20 @@ async fn must_belong(tx: &mut Tx, event: &Event) -> Result<()> {
     invalid.check()
 }
 
+/// No ticket type asks for more in one order than the event allows.
+async fn must_allow_orders(tx: &mut Tx, event: &Event) -> Result<()> {
+    let types = store::ticket_types(tx, event.id).await?;
+    let least = types.iter().map(|kind| kind.min_per_order).max();
+    match least.filter(|least| *least > event.max_tickets_per_order) {
+        Some(least) => {
+            let message =
+                format!("must not be less than `min_per_order` of a ticket type, which is {least}");
+            Err(Invalid::field("max_tickets_per_order", message).into())
+        }
+        None => Ok(()),
+    }
+}
+
 async fn must_be_ready(tx: &mut Tx, id: EventId) -> Result<()> {
     let now = tx.now();
     let mut missing = Vec::new();
@@ -664,23 +704,80 @@ async fn by_code(tx: &mut Tx, id: EventId, code: &str) -> Result<Session> {
 }
 
 /// The sessions that a ticket type includes, every unknown code named.
-async fn sessions_of(tx: &mut Tx, id: EventId, new: &TicketType) -> Result<Vec<SessionId>> {
-    let mut invalid = Invalid::default();
-    new.check(&mut invalid);
-    let known = store::sessions(tx, id).await?;
+fn included(
+    known: &[Session],
+    kind: &TicketType,
+    place: &str,
+    invalid: &mut Invalid,
+) -> Vec<SessionId> {
     let mut included = Vec::new();
-    for (at, code) in new.included_sessions.iter().enumerate() {
+    for (at, code) in kind.included_sessions.iter().enumerate() {
+        let field = format!("{place}included_sessions[{at}]");
         match known.iter().find(|session| session.code == *code) {
             Some(session) if !included.contains(&session.id) => included.push(session.id),
-            Some(_) => invalid.push(format!("included_sessions[{at}]"), "is named twice"),
-            None => invalid.push(
-                format!("included_sessions[{at}]"),
-                "is no session of the event",
-            ),
+            Some(_) => invalid.push(field, "is named twice"),
+            None => invalid.push(field, "is no session of the event"),
         }
     }
+    included
+}
+
+/// Lets a type admit to other sessions, if nobody has ordered it yet. Whoever holds places of it holds those of the
+/// sessions that it admits to now.
+async fn include(tx: &mut Tx, id: EventId, kind: &mut TicketType) -> Result<()> {
+    if store::was_ordered(tx, kind.id).await? {
+        return Err(EventError::TicketTypeHasSales.into());
+    }
+    let known = store::sessions(tx, id).await?;
+    let mut invalid = Invalid::default();
+    let included = included(&known, kind, "", &mut invalid);
     invalid.check()?;
-    Ok(included)
+    store::include_sessions(tx, kind.id, &included).await?;
+    let codes = known
+        .into_iter()
+        .filter(|session| included.contains(&session.id));
+    kind.included_sessions = codes.map(|session| session.code).collect();
+    tx.tell_places(Places::Rearranged(id));
+    Ok(())
+}
+
+/// What an event is made with.
+async fn insert_ticket_types(tx: &mut Tx, event: &Event, new: Vec<NewTicketType>) -> Result<()> {
+    let known = store::sessions(tx, event.id).await?;
+    let mut invalid = Invalid::default();
+    if new.len() > MOST_TICKET_TYPES {
+        invalid.push("ticket_types", "must be at most 50");
+    }
+    let mut made = Vec::new();
+    for (at, new) in new.into_iter().enumerate() {
+        let place = format!("ticket_types[{at}].");
+        let kind = new.under(TicketTypeId::fresh(tx.now()));
+        kind.check(&place, &mut invalid);
+        kind.check_least(None, event.max_tickets_per_order, &place, &mut invalid);
+        let included = included(&known, &kind, &place, &mut invalid);
+        made.push((kind, included));
+    }
+    invalid.check()?;
+    for (at, (kind, included)) in (0..).zip(made) {
+        // They are listed in the order in which they were made.
+        let at = tx.now() + TimeDelta::microseconds(at);
+        insert_ticket_type(tx, event, &kind, &included, at).await?;
+    }
+    Ok(())
+}
+
+async fn insert_ticket_type(
+    tx: &mut Tx,
+    event: &Event,
+    kind: &TicketType,
+    included: &[SessionId],
+    at: DateTime<Utc>,
+) -> Result<()> {
+    store::insert_ticket_type(tx, event.id, kind, included, at).await?;
+    kind.pool(event.id).fit(tx, kind.quantity, None).await?;
+    let data = json!({ "event_id": event.id, "name": kind.name, "price": kind.price });
+    record_part(tx, event, "ticket_type.added", kind.id.into(), data);
+    Ok(())
 }
 
 fn record(tx: &mut Tx, event: &Event, kind: &'static str, data: Value) {

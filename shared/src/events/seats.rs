@@ -106,16 +106,16 @@ async fn held(app: &App, id: EventId) -> i64 {
 /// what is on sale.
 pub async fn ensure_pool(tx: &mut Tx, id: EventId) -> Result<()> {
     let mut event = lock(tx, id).await?;
-    if event.total_capacity.is_some() {
+    if event.own_capacity.is_some() {
         return Ok(());
     }
     let capacity = store::seats_of_sessions(tx, id).await?;
     event.pool().fit(tx, Some(capacity), None).await?;
-    event.total_capacity = Some(capacity);
+    event.own_capacity = Some(capacity);
     event.version += 1;
     event.updated_at = tx.now().into();
     store::update(tx, &event).await?;
-    let changes = json!({ "total_capacity": [null, capacity] });
+    let changes = json!({ "own_capacity": [null, capacity] });
     record(tx, &event, "event.changed", changes);
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The statements of events, their sessions, ticket types and pools.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -11,6 +13,7 @@ use super::session::{NewSession, Session};
 use super::status::Status;
 use super::ticket_type::TicketType;
 use super::{EventError, EventId};
+use crate::clock::Time;
 use crate::error::{OnConstraint as _, Result};
 use crate::ids::{OrganizationId, SessionId, TicketTypeId, UserId};
 use crate::stock::Told;
@@ -31,9 +34,9 @@ pub(super) async fn insert(db: &mut PgConnection, event: &Event) -> Result<bool>
         "insert into events (id, organization_id, title, slug, short_description, description, event_type,
                              category, venue_id, image_urls, time_zone, currency, status, starts_at, ends_at,
                              max_tickets_per_order, required_vetting_level, is_featured, is_sensitive, version,
-                             created_at, updated_at, teacher_ids, organizer_ids, refund_policy)
+                             created_at, updated_at, teacher_ids, organizer_ids, refund_policy, policies)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-                 $24, $25)
+                 $24, $25, $26)
          on conflict on constraint events_slug_key do nothing",
         event.id as _,
         event.organization_id as _,
@@ -60,6 +63,7 @@ pub(super) async fn insert(db: &mut PgConnection, event: &Event) -> Result<bool>
         &event.teacher_ids as _,
         &event.organizer_ids as _,
         Json(&event.refund_policy) as _,
+        event.policies,
     );
     Ok(inserted.execute(db).await?.rows_affected() == 1)
 }
@@ -70,7 +74,7 @@ pub(super) async fn update(db: &mut PgConnection, event: &Event) -> Result<()> {
                            venue_id = $7, image_urls = $8, time_zone = $9, status = $10, status_reason = $11,
                            max_tickets_per_order = $12, required_vetting_level = $13, is_featured = $14,
                            is_sensitive = $15, version = $16, updated_at = $17, teacher_ids = $18,
-                           organizer_ids = $19, refund_policy = $20
+                           organizer_ids = $19, refund_policy = $20, policies = $21
          where id = $1",
         event.id as _,
         event.title,
@@ -92,6 +96,7 @@ pub(super) async fn update(db: &mut PgConnection, event: &Event) -> Result<()> {
         &event.teacher_ids as _,
         &event.organizer_ids as _,
         Json(&event.refund_policy) as _,
+        event.policies,
     )
     .execute(db)
     .await?;
@@ -149,15 +154,37 @@ pub(super) async fn insert_session(
 }
 
 pub(super) async fn sessions(db: &mut PgConnection, event_id: EventId) -> Result<Vec<Session>> {
-    let sessions = sqlx::query_as!(
-        Session,
-        r#"select s.id as "id: SessionId", 'S' || s.number as "code!", s.name, s.starts_at as "starts_at: _",
-                  s.ends_at as "ends_at: _", p.capacity, p.sold, s.active, s.version
+    let mut sessions = sessions_of(db, &[event_id.0]).await?;
+    Ok(sessions.remove(&event_id).unwrap_or_default())
+}
+
+/// Of several events at once.
+pub(super) async fn sessions_of(
+    db: &mut PgConnection,
+    events: &[Uuid],
+) -> Result<HashMap<EventId, Vec<Session>>> {
+    let rows = sqlx::query!(
+        r#"select s.event_id as "event_id: EventId", s.id as "id: SessionId", 'S' || s.number as "code!", s.name,
+                  s.starts_at as "starts_at: Time", s.ends_at as "ends_at: Time", p.capacity, p.sold, s.active, s.version
            from event_sessions s join pools p on p.id = s.id
-           where s.event_id = $1 order by s.number"#,
-        event_id as _,
+           where s.event_id = any($1) order by s.event_id, s.number"#,
+        events,
     );
-    Ok(sessions.fetch_all(db).await?)
+    let mut sessions: HashMap<EventId, Vec<Session>> = HashMap::new();
+    for row in rows.fetch_all(db).await? {
+        sessions.entry(row.event_id).or_default().push(Session {
+            id: row.id,
+            code: row.code,
+            name: row.name,
+            starts_at: row.starts_at,
+            ends_at: row.ends_at,
+            capacity: row.capacity,
+            sold: row.sold,
+            active: row.active,
+            version: row.version,
+        });
+    }
+    Ok(sessions)
 }
 
 pub(super) async fn session(db: &mut PgConnection, id: SessionId) -> Result<Session> {
@@ -263,6 +290,43 @@ pub(super) async fn update_ticket_type(db: &mut PgConnection, kind: &TicketType)
     Ok(())
 }
 
+/// Whether somebody has ordered of it, whatever became of that.
+pub(super) async fn was_ordered(db: &mut PgConnection, id: TicketTypeId) -> Result<bool> {
+    let ordered = sqlx::query_scalar!(
+        r#"select exists (select from order_items where ticket_type_id = $1) as "ordered!""#,
+        id as _,
+    );
+    Ok(ordered.fetch_one(db).await?)
+}
+
+/// The same of an event.
+pub(super) async fn has_orders(db: &mut PgConnection, id: EventId) -> Result<bool> {
+    let ordered = sqlx::query_scalar!(
+        r#"select exists (select from orders where event_id = $1) as "ordered!""#,
+        id as _,
+    );
+    Ok(ordered.fetch_one(db).await?)
+}
+
+/// Lets a type admit to these sessions and no others.
+pub(super) async fn include_sessions(
+    db: &mut PgConnection,
+    id: TicketTypeId,
+    included: &[SessionId],
+) -> Result<()> {
+    let included: Vec<Uuid> = included.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "with gone as (delete from ticket_type_sessions where ticket_type_id = $1 and session_id <> all($2))
+         insert into ticket_type_sessions (ticket_type_id, session_id)
+         select $1, session_id from unnest($2::uuid[]) as session_id on conflict do nothing",
+        id as _,
+        &included,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn delete_ticket_type(db: &mut PgConnection, id: TicketTypeId) -> Result<()> {
     sqlx::query!("delete from ticket_types where id = $1", id as _)
         .execute(db)
@@ -284,20 +348,48 @@ pub(super) async fn ticket_types(
     db: &mut PgConnection,
     event_id: EventId,
 ) -> Result<Vec<TicketType>> {
-    let types = sqlx::query_as!(
-        TicketType,
-        r#"select t.id as "id: TicketTypeId", t.name, t.description, t.price, t.original_price, t.member_price,
-                  p.capacity as "quantity?",
+    let mut types = ticket_types_of(db, &[event_id.0]).await?;
+    Ok(types.remove(&event_id).unwrap_or_default())
+}
+
+/// Of several events at once.
+pub(super) async fn ticket_types_of(
+    db: &mut PgConnection,
+    events: &[Uuid],
+) -> Result<HashMap<EventId, Vec<TicketType>>> {
+    let rows = sqlx::query!(
+        r#"select t.event_id as "event_id: EventId", t.id as "id: TicketTypeId", t.name, t.description, t.price,
+                  t.original_price, t.member_price, p.capacity as "quantity?",
                   array(select 'S' || s.number from ticket_type_sessions i
                         join event_sessions s on s.id = i.session_id
                         where i.ticket_type_id = t.id order by s.number) as "included_sessions!",
-                  t.sales_start as "sales_start: _", t.sales_end as "sales_end: _", t.min_per_order,
+                  t.sales_start as "sales_start: Time", t.sales_end as "sales_end: Time", t.min_per_order,
                   t.max_per_order, t.max_per_buyer, t.hidden, t.version
            from ticket_types t left join pools p on p.id = t.id
-           where t.event_id = $1 order by t.created_at, t.id"#,
-        event_id as _,
+           where t.event_id = any($1) order by t.event_id, t.created_at, t.id"#,
+        events,
     );
-    Ok(types.fetch_all(db).await?)
+    let mut types: HashMap<EventId, Vec<TicketType>> = HashMap::new();
+    for row in rows.fetch_all(db).await? {
+        types.entry(row.event_id).or_default().push(TicketType {
+            id: row.id,
+            name: row.name,
+            description: row.description,
+            price: row.price,
+            original_price: row.original_price,
+            member_price: row.member_price,
+            quantity: row.quantity,
+            included_sessions: row.included_sessions,
+            sales_start: row.sales_start,
+            sales_end: row.sales_end,
+            min_per_order: row.min_per_order,
+            max_per_order: row.max_per_order,
+            max_per_buyer: row.max_per_buyer,
+            hidden: row.hidden,
+            version: row.version,
+        });
+    }
+    Ok(types)
 }
 
 pub(super) async fn organization_of(

@@ -1,20 +1,19 @@
 //! An event as lists show it, and the numbers that go with it.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
-use sqlx::PgConnection;
-use uuid::Uuid;
+use serde::Serialize;
 
+use super::EventDetails;
 use super::event::EventType;
 use super::status::Status;
 use crate::clock::Time;
-use crate::error::Result;
 use crate::ids::{EventId, OrganizationId, UserId, VenueId};
+use crate::page::Paging;
+use crate::stock::{Levels, LevelsOf};
 
 /// An event as lists show it.
-#[derive(Debug, Clone, PartialEq, Object, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Object)]
 pub struct EventSummary {
     pub id: EventId,
     pub organization_id: OrganizationId,
@@ -40,12 +39,8 @@ pub struct EventSummary {
     pub starts_at: Time,
     /// When its last session ends.
     pub ends_at: Time,
+    /// Of those that take place.
     pub session_count: i64,
-    /// Its own limit if it has one, else the places of its largest session.
-    pub total_capacity: i32,
-    /// Of what is on sale now, in the minor unit of the currency.
-    pub lowest_price: Option<i64>,
-    pub highest_price: Option<i64>,
     pub max_tickets_per_order: i32,
     pub required_vetting_level: i16,
     pub is_featured: bool,
@@ -55,17 +50,21 @@ pub struct EventSummary {
     pub updated_at: Time,
     /// The numbers of this moment.
     #[oai(flatten)]
-    #[sqlx(skip)]
     pub live: Live,
 }
 
 /// What is true of an event at one moment only.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, Object)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Object)]
 pub struct Live {
+    /// Its own limit if it has one, else the places of its largest session.
+    pub total_capacity: i32,
     /// The most tickets of one type that could be bought now.
-    pub available_spots: i32,
+    pub available_spots: i64,
     /// Something is on sale, and nothing of it is left.
     pub sold_out: bool,
+    /// Of what is on sale now, in the minor unit of the currency.
+    pub lowest_price: Option<i64>,
+    pub highest_price: Option<i64>,
     /// It has not begun.
     pub upcoming: bool,
     /// It is over.
@@ -76,7 +75,7 @@ pub struct Live {
 #[derive(Debug, Clone, Object)]
 pub struct EventPage {
     pub items: Vec<EventSummary>,
-    /// How many there are on all pages, counted up to 1000.
+    /// How many there are on all pages, counted up to 1000, or to 200 where words or prices are asked for.
     pub total: i64,
     /// Whether `total` is all of them; `false` where there are more than were counted.
     pub total_is_exact: bool,
@@ -85,56 +84,90 @@ pub struct EventPage {
     pub has_more: bool,
 }
 
-/// What is left of an event, and whether anything of it is on sale.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Left {
-    pub spots: i32,
-    pub on_sale: bool,
+/// A page without the numbers of a moment, but with everything they are made of.
+#[derive(Debug)]
+pub struct Listing {
+    pub(super) items: Vec<Listed>,
+    pub(super) total: i64,
+    pub(super) total_is_exact: bool,
+    pub(super) paging: Paging,
+    pub(super) has_more: bool,
 }
 
-impl Live {
-    #[must_use]
-    pub fn at(now: DateTime<Utc>, starts_at: Time, ends_at: Time, left: Left) -> Self {
-        Self {
-            available_spots: left.spots,
-            sold_out: left.on_sale && left.spots == 0,
-            upcoming: starts_at.0 > now,
-            past: ends_at.0 <= now,
+/// An event, without its description, and where it takes place.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub details: EventDetails,
+    pub venue_name: Option<String>,
+    pub city: Option<String>,
+}
+
+impl Listing {
+    /// Roughly in summaries without parts.
+    pub(super) fn weight(&self) -> u64 {
+        let parts = |item: &Listed| item.details.sessions.len() + item.details.ticket_types.len();
+        let items = self.items.iter();
+        1 + items.map(|item| 1 + parts(item) as u64 / 4).sum::<u64>()
+    }
+
+    pub(super) fn events(&self) -> Vec<EventId> {
+        self.items
+            .iter()
+            .map(|item| item.details.event.id)
+            .collect()
+    }
+
+    /// The page as it is at `now`, when this is left.
+    pub(super) fn at(&self, levels: &LevelsOf, now: DateTime<Utc>) -> EventPage {
+        let nothing = Levels::new();
+        let levels_of = |item: &Listed| levels.get(&item.details.event.id).unwrap_or(&nothing);
+        let items = self.items.iter();
+        let (page, limit) = self.paging.place();
+        EventPage {
+            items: items.map(|item| item.at(levels_of(item), now)).collect(),
+            total: self.total,
+            total_is_exact: self.total_is_exact,
+            page,
+            limit,
+            has_more: self.has_more,
         }
     }
 }
 
-/// Puts the numbers of this moment into summaries, whenever those were read.
-pub async fn tell_live(
-    db: &mut PgConnection,
-    events: &mut [EventSummary],
-    now: DateTime<Utc>,
-) -> Result<()> {
-    let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
-    let left = left(db, &ids, now).await?;
-    for event in events {
-        let left = left.get(&event.id).copied().unwrap_or_default();
-        event.live = Live::at(now, event.starts_at, event.ends_at, left);
+impl Listed {
+    fn at(&self, levels: &Levels, now: DateTime<Utc>) -> EventSummary {
+        let live = self.details.live(levels, now);
+        let sessions = self.details.sessions.iter();
+        let event = self.details.event.clone();
+        EventSummary {
+            id: event.id,
+            organization_id: event.organization_id,
+            title: event.title,
+            slug: event.slug,
+            short_description: event.short_description,
+            event_type: event.event_type,
+            category: event.category,
+            venue_id: event.venue_id,
+            venue_name: self.venue_name.clone(),
+            city: self.city.clone(),
+            image_urls: event.image_urls,
+            teacher_ids: event.teacher_ids,
+            organizer_ids: event.organizer_ids,
+            time_zone: event.time_zone,
+            currency: event.currency,
+            status: event.status,
+            status_reason: event.status_reason,
+            starts_at: event.starts_at,
+            ends_at: event.ends_at,
+            session_count: sessions.map(|session| i64::from(session.active)).sum(),
+            max_tickets_per_order: event.max_tickets_per_order,
+            required_vetting_level: event.required_vetting_level,
+            is_featured: event.is_featured,
+            is_sensitive: event.is_sensitive,
+            version: event.version,
+            created_at: event.created_at,
+            updated_at: event.updated_at,
+            live,
+        }
     }
-    Ok(())
-}
-
-/// What is left of each of these events by what is durably sold; those that are gone are missing.
-pub async fn left(
-    db: &mut PgConnection,
-    events: &[EventId],
-    now: DateTime<Utc>,
-) -> Result<HashMap<EventId, Left>> {
-    let ids: Vec<Uuid> = events.iter().map(|id| id.0).collect();
-    let rows = sqlx::query_file!("src/events/left.sql", &ids, now);
-    let rows = rows.fetch_all(db).await?.into_iter();
-    Ok(rows
-        .map(|row| {
-            let left = Left {
-                spots: row.spots,
-                on_sale: row.on_sale,
-            };
-            (EventId(row.id), left)
-        })
-        .collect())
 }

@@ -89,6 +89,9 @@ pub struct TicketTypeChange {
     /// Not below what is sold of it.
     #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
     pub quantity: Patch<Option<i32>>,
+    /// The codes of the sessions it admits to; they stay as they are once it was ordered.
+    #[oai(validator(min_items = 1, max_items = 200))]
+    pub included_sessions: Patch<Vec<String>>,
     pub sales_start: Patch<Option<Time>>,
     pub sales_end: Patch<Option<Time>>,
     #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
@@ -108,6 +111,7 @@ impl TicketTypeChange {
         self.original_price.apply(&mut kind.original_price);
         self.member_price.apply(&mut kind.member_price);
         self.quantity.apply(&mut kind.quantity);
+        self.included_sessions.apply(&mut kind.included_sessions);
         self.sales_start.apply(&mut kind.sales_start);
         self.sales_end.apply(&mut kind.sales_end);
         self.min_per_order.apply(&mut kind.min_per_order);
@@ -165,19 +169,51 @@ impl NewTicketType {
 }
 
 impl TicketType {
-    /// What no field can say by itself.
-    pub(super) fn check(&self, invalid: &mut Invalid) {
+    /// What no field can say by itself. `place` is where the type stands in the request.
+    pub(super) fn check(&self, place: &str, invalid: &mut Invalid) {
         if self
             .sales_end
             .is_some_and(|end| Some(end) <= self.sales_start)
         {
-            invalid.push("sales_end", "must be after `sales_start`");
+            invalid.push(format!("{place}sales_end"), "must be after `sales_start`");
         }
-        if self
-            .max_per_order
-            .is_some_and(|most| most < self.min_per_order)
-        {
-            invalid.push("max_per_order", "must not be less than `min_per_order`");
+    }
+
+    /// An order of the least that it may have must be possible. Of two fields that do not go together, the one that is
+    /// being changed is named; what was so before is left alone.
+    pub(super) fn check_least(
+        &self,
+        before: Option<&Self>,
+        most_of_event: i32,
+        place: &str,
+        invalid: &mut Invalid,
+    ) {
+        let limits = |kind: &Self| {
+            [
+                ("max_per_order", kind.max_per_order),
+                ("max_per_buyer", kind.max_per_buyer),
+                ("quantity", kind.quantity),
+            ]
+        };
+        let least = self.min_per_order;
+        let least_changed = before.is_none_or(|before| before.min_per_order != least);
+        if least_changed && least > most_of_event {
+            let message = format!(
+                "must not be more than `max_tickets_per_order` of the event, which is {most_of_event}"
+            );
+            invalid.push(format!("{place}min_per_order"), message);
+        }
+        for (at, (name, limit)) in limits(self).into_iter().enumerate() {
+            let Some(limit) = limit.filter(|limit| *limit < least) else {
+                continue;
+            };
+            if before.is_none_or(|before| limits(before)[at].1 != Some(limit)) {
+                let message = format!("must not be less than `min_per_order`, which is {least}");
+                invalid.push(format!("{place}{name}"), message);
+            } else if least_changed {
+                let message = format!("must not be more than `{name}`, which is {limit}");
+                invalid.push(format!("{place}min_per_order"), message);
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod claim;
 mod durable;
 mod hold;
 mod keys;
+mod many;
 mod places;
 mod reconcile;
 mod scripts;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 pub use claim::Claim;
 pub use durable::{Durable, Pool, Waiting};
 pub use hold::{Found, HoldToken, NewHold, Placed, Proof, Short};
+pub use many::{LevelsOf, durable_levels};
 pub(crate) use places::Places;
 pub use reconcile::{Drift, Reconcile, Source, levels, place, reconcile};
 
@@ -201,10 +203,7 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         if pools.is_empty() {
             return Ok(None);
         }
-        let levels = pools.iter().map(|(id, text)| level(id, text));
-        levels.collect::<Option<Levels>>().map(Some).ok_or_else(|| {
-            Error::Internal(format!("the pools of {event_id} are not readable").into())
-        })
+        levels_in(event_id, &pools).map(Some)
     }
 
     /// Makes the event what Postgres says. `now` is from before Postgres was asked: an order that came after that is
@@ -259,6 +258,13 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
 
 fn unreadable(event_id: EventId) -> Error {
     Error::Internal(format!("a hold of {event_id} is not readable").into())
+}
+
+fn levels_in(event_id: EventId, pools: &BTreeMap<String, String>) -> Result<Levels> {
+    let levels = pools.iter().map(|(id, text)| level(id, text));
+    levels
+        .collect::<Option<Levels>>()
+        .ok_or_else(|| Error::Internal(format!("the pools of {event_id} are not readable").into()))
 }
 
 fn level(id: &str, text: &str) -> Option<(Uuid, Level)> {

@@ -30,12 +30,11 @@ async fn postgres_restarts_in_the_middle() {
                 while refused == 0 || placed.len() < 60 {
                     let asks = (0..4).map(|_| guest.post("/orders", &new));
                     for answer in join_all(asks).await {
-                        match answer.status {
-                            202 => placed.push(answer.expect(202)),
-                            _ => {
-                                answer.refused(503, "UNAVAILABLE");
-                                refused += 1;
-                            }
+                        if answer.status == 202 {
+                            placed.push(answer.expect(202));
+                        } else {
+                            answer.refused(503, "UNAVAILABLE");
+                            refused += 1;
                         }
                     }
                 }

@@ -81,7 +81,7 @@ pub async fn measure(database: &str, redis: &str, prefix: &str) -> anyhow::Resul
     })
 }
 
-async fn serve(
+pub async fn serve(
     config: Arc<Config>,
     listener: std::net::TcpListener,
     stop: CancellationToken,
@@ -92,7 +92,7 @@ async fn serve(
 }
 
 /// An installation with the settings it has by itself, save for limits on one address.
-fn config(database: &str, redis: &str, prefix: &str) -> anyhow::Result<Config> {
+pub fn config(database: &str, redis: &str, prefix: &str) -> anyhow::Result<Config> {
     let env = [
         ("DATABASE_URL", database),
         ("REDIS_URL", redis),

@@ -1,9 +1,10 @@
 //! How fast the product is: `DATABASE_URL=… REDIS_URL=… cargo run --release -p tests --bin bench [section …]`.
 //!
 //! Sections: `jobs`, the job engine with trivial jobs, so that what is measured is the engine and nothing else;
-//! `logins`, a storm of logins. Without a name all of them are measured. Each prints a table, then the same as
+//! `logins`, a storm of logins; `lists`, lists among few events and among many. Without a name all of them are measured. Each prints a table, then the same as
 //! JSON.
 
+mod lists;
 mod logins;
 
 use std::sync::Arc;
@@ -92,6 +93,9 @@ async fn main() -> anyhow::Result<()> {
         let result = logins::measure(&database, &redis_url, &prefix).await;
         sql(&server, format!("drop database {prefix} with (force)")).await?;
         logins::print(&result?)?;
+    }
+    if wanted("lists") {
+        lists::print(&lists::measure(&server, &redis_url).await?)?;
     }
     Ok(())
 }

@@ -1,0 +1,331 @@
+//! What lists cost as work grows: each kind of list among 2,000 and among 200,000 events, asked for in turns, and how
+//! many of one list a process answers beside a constant answer.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared::clock::Clock;
+use shared::{App, organizations};
+use sqlx::AssertSqlSafe;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{fresh_prefix, logins, sql};
+
+const EVENTS: [i32; 2] = [2_000, 200_000];
+const VENUES: i32 = 1_000;
+const AT_ONCE: i32 = 10_000;
+const REQUESTS: usize = 100;
+const CLIENTS: usize = 16;
+const SPAN: Duration = Duration::from_secs(4);
+
+/// What is asked for, by its name in the report.
+const KINDS: [(&str, &str); 14] = [
+    ("plain", ""),
+    ("city", "city=city+7"),
+    ("type", "event_type=concert"),
+    ("category", "category=music"),
+    (
+        "city, type and dates",
+        "city=city+7&event_type=concert&date_to=2100-01-01T00:00:00Z",
+    ),
+    ("a word of every 2nd", "q=evening"),
+    ("a word of every 8th", "q=harbour"),
+    ("both", "q=evening+harbour"),
+    ("a word of ten in all", "q=zanzibar"),
+    ("a typo in it", "q=zanzibra"),
+    ("a typo in a common word", "q=evennig"),
+    ("prices from and to", "price_min=2000&price_max=3000"),
+    ("prices up to", "price_max=1500"),
+    ("available", "available=true"),
+];
+
+#[derive(Serialize)]
+pub struct Report {
+    lists: Vec<Kind>,
+    constant_per_second: f64,
+    list_per_second: f64,
+    event_per_second: f64,
+    list_to_constant: f64,
+    event_to_constant: f64,
+}
+
+/// Milliseconds for one of a kind, among few events and among many. Fresh ones are asked of Postgres; the others are
+/// remembered, but for the numbers of the moment.
+#[derive(Serialize)]
+struct Kind {
+    name: &'static str,
+    fresh_p95_ms: [f64; 2],
+    fresh_p50_ms: [f64; 2],
+    remembered_p95_ms: [f64; 2],
+    ratio: f64,
+}
+
+/// A product with its events.
+struct Shop {
+    prefix: String,
+    address: SocketAddr,
+    stop: CancellationToken,
+    runtime: Runtime,
+}
+
+pub async fn measure(server: &str, redis: &str) -> anyhow::Result<Report> {
+    let mut shops = Vec::new();
+    for events in EVENTS {
+        shops.push(Shop::open(server, redis, events).await?);
+    }
+    let mut lists = Vec::new();
+    for (name, query) in KINDS {
+        lists.push(compare(&shops, name, query).await?);
+    }
+    let few = shops[0].address;
+    let constant = rate(few, "/healthz").await?;
+    let list = rate(few, "/api/v1/events").await?;
+    let event = rate(few, "/api/v1/events/event-1").await?;
+    for shop in shops {
+        shop.close(server).await?;
+    }
+    Ok(Report {
+        lists,
+        constant_per_second: constant,
+        list_per_second: list,
+        event_per_second: event,
+        list_to_constant: list / constant,
+        event_to_constant: event / constant,
+    })
+}
+
+impl Shop {
+    async fn open(server: &str, redis: &str, events: i32) -> anyhow::Result<Self> {
+        let prefix = fresh_prefix();
+        sql(server, format!("create database {prefix}")).await?;
+        let (place, _) = server.rsplit_once('/').context("a database URL")?;
+        let config = logins::config(&format!("{place}/{prefix}"), redis, &prefix)?;
+        let app = App::new(Arc::new(config), Clock::System)?;
+        app.migrate().await?;
+        stock_up(&app, events).await?;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let (stop, runtime) = (CancellationToken::new(), Runtime::new()?);
+        let server = logins::serve(app.config.clone(), listener, stop.clone());
+        runtime.spawn(server);
+        app.pool().close().await;
+        Ok(Self {
+            prefix,
+            address,
+            stop,
+            runtime,
+        })
+    }
+
+    async fn close(self, server: &str) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.runtime.shutdown_background();
+        sql(
+            server,
+            format!("drop database {} with (force)", self.prefix),
+        )
+        .await
+    }
+}
+
+async fn stock_up(app: &App, events: i32) -> anyhow::Result<()> {
+    use shared::access::{Actor, Scope};
+    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+    organizations::create(&mut tx, "Bench", "bench").await?;
+    tx.commit().await?;
+    let mut db = app.pool().acquire().await?;
+    sqlx::raw_sql("set statement_timeout = 0")
+        .execute(&mut *db)
+        .await?;
+    let now: DateTime<Utc> = app.clock.now();
+    sqlx::query(include_str!("venues.sql"))
+        .bind(VENUES)
+        .bind(now)
+        .execute(&mut *db)
+        .await?;
+    for first in (1..=events).step_by(AT_ONCE.unsigned_abs() as usize) {
+        sqlx::query(include_str!("catalogue.sql"))
+            .bind(first)
+            .bind((first + AT_ONCE - 1).min(events))
+            .bind(now)
+            .bind(VENUES)
+            .execute(&mut *db)
+            .await?;
+    }
+    for table in [
+        "events",
+        "event_sessions",
+        "ticket_types",
+        "ticket_type_sessions",
+        "pools",
+        "venues",
+    ] {
+        let vacuum = AssertSqlSafe(format!("vacuum analyze {table}"));
+        sqlx::raw_sql(vacuum).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Asks both in turns, so that whatever else the machine does befalls both.
+async fn compare(shops: &[Shop], name: &'static str, query: &str) -> anyhow::Result<Kind> {
+    let mut clients = Vec::new();
+    for shop in shops {
+        clients.push(Client::connect(shop.address).await?);
+    }
+    let (mut fresh, mut remembered) = (vec![Vec::new(); 2], vec![Vec::new(); 2]);
+    for number in 0..REQUESTS + 10 {
+        for (at, client) in clients.iter_mut().enumerate() {
+            // Different each time, and true of every event.
+            let since = DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(i64::try_from(number)?);
+            let since = since.format("%Y-%m-%dT%H:%M:%SZ");
+            let unlike = format!("/api/v1/events?{query}&date_from={since}");
+            let alike = format!("/api/v1/events?{query}");
+            for (path, waits) in [(unlike, &mut fresh[at]), (alike, &mut remembered[at])] {
+                let begun = Instant::now();
+                client.get(&path).await?;
+                // The first ones find everything cold.
+                if number >= 10 {
+                    waits.push(begun.elapsed());
+                }
+            }
+        }
+    }
+    let both = |waits: &mut [Vec<Duration>], percent| {
+        [
+            percentile(&mut waits[0], percent),
+            percentile(&mut waits[1], percent),
+        ]
+    };
+    let fresh_p95_ms = both(&mut fresh, 95);
+    Ok(Kind {
+        name,
+        fresh_p95_ms,
+        fresh_p50_ms: both(&mut fresh, 50),
+        remembered_p95_ms: both(&mut remembered, 95),
+        ratio: fresh_p95_ms[1] / fresh_p95_ms[0],
+    })
+}
+
+fn percentile(waits: &mut [Duration], percent: usize) -> f64 {
+    waits.sort_unstable();
+    waits[(waits.len() - 1) * percent / 100].as_secs_f64() * 1_000.0
+}
+
+/// Requests a second of one path, by clients that do next to nothing themselves.
+#[expect(clippy::cast_precision_loss, reason = "some ten thousand")]
+async fn rate(address: SocketAddr, path: &'static str) -> anyhow::Result<f64> {
+    let until = Instant::now() + SPAN;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(async move {
+            let mut client = Client::connect(address).await?;
+            let mut requests = 0_usize;
+            while Instant::now() < until {
+                client.get(path).await?;
+                requests += 1;
+            }
+            anyhow::Ok(requests)
+        });
+    }
+    let mut requests = 0;
+    while let Some(done) = clients.join_next().await {
+        requests += done??;
+    }
+    Ok(requests as f64 / SPAN.as_secs_f64())
+}
+
+/// A connection that is kept.
+struct Client {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Client {
+    async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            answer: vec![0; 1 << 20],
+        })
+    }
+
+    /// Reads the answer to its end, and that it is 200.
+    async fn get(&mut self, path: &str) -> anyhow::Result<()> {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await?;
+        let mut read = 0;
+        let mut whole = usize::MAX;
+        while read < whole {
+            let more = self.stream.read(&mut self.answer[read..]).await?;
+            ensure!(more > 0, "the answer ended early");
+            read += more;
+            if whole == usize::MAX {
+                whole = length(&self.answer[..read]).unwrap_or(usize::MAX);
+            }
+        }
+        ensure!(
+            self.answer.starts_with(b"HTTP/1.1 200"),
+            "{path} was refused"
+        );
+        Ok(())
+    }
+}
+
+/// Of the whole answer, once its head is there.
+fn length(answer: &[u8]) -> Option<usize> {
+    let head = answer.windows(4).position(|part| part == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&answer[..head]).ok()?.to_lowercase();
+    let (_, rest) = text.split_once("content-length: ")?;
+    let body: usize = rest.split("\r\n").next()?.parse().ok()?;
+    Some(head + body)
+}
+
+pub fn print(report: &Report) -> anyhow::Result<()> {
+    let mut table = format!(
+        "Lists among {} and {} events, one at a time, ms\n  {:<24}{:>20}{:>20}{:>8}{:>20}\n",
+        EVENTS[0], EVENTS[1], "", "fresh p50", "fresh p95", "ratio", "remembered p95"
+    );
+    for kind in &report.lists {
+        let pair = |of: [f64; 2]| format!("{:.1} / {:.1}", of[0], of[1]);
+        writeln!(
+            table,
+            "  {:<24}{:>20}{:>20}{:>8.2}{:>20}",
+            kind.name,
+            pair(kind.fresh_p50_ms),
+            pair(kind.fresh_p95_ms),
+            kind.ratio,
+            pair(kind.remembered_p95_ms)
+        )?;
+    }
+    println!("{table}");
+    for (name, rate, share) in [
+        ("constant answer", report.constant_per_second, 1.0),
+        (
+            "GET /events",
+            report.list_per_second,
+            report.list_to_constant,
+        ),
+        (
+            "GET /events/{slug}",
+            report.event_per_second,
+            report.event_to_constant,
+        ),
+    ] {
+        println!(
+            "  {name:<24}{rate:>10.0} requests/s, {:>4.0} %",
+            share * 100.0
+        );
+    }
+    println!("{}", serde_json::to_string(report)?);
+    Ok(())
+}
