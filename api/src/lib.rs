@@ -19,6 +19,7 @@ mod orders;
 mod organizations;
 mod refunds;
 mod roles;
+mod tickets;
 mod users;
 mod venues;
 mod webhooks;
@@ -64,6 +65,7 @@ type Api = (
     orders::Orders,
     order_lists::OrderLists,
     refunds::Refunds,
+    tickets::Tickets,
     webhooks::Webhooks,
 );
 
@@ -84,6 +86,7 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
         orders::Orders,
         order_lists::OrderLists,
         refunds::Refunds,
+        tickets::Tickets,
         webhooks::Webhooks,
     );
     OpenApiService::new(api, "Holdfast", env!("CARGO_PKG_VERSION"))

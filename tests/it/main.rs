@@ -19,5 +19,6 @@ mod search;
 mod seats;
 mod stock;
 mod stripe;
+mod tickets;
 mod venues;
 mod worker;

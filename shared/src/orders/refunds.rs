@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use stripe_api::RefundStatus as AtStripe;
 
 use super::OrderError;
+use super::jobs::{News, Tell};
 use super::status::{OrderStatus, Provider};
 use super::store::{self, Entry};
 use crate::activity::Activity;
@@ -103,6 +104,15 @@ pub async fn list(db: &mut PgConnection, order_id: OrderId) -> Result<Vec<Refund
         order_id as _,
     );
     Ok(refunds.fetch_all(db).await?)
+}
+
+/// Whether the organizer sees to it, because it was paid by hand.
+pub(super) async fn is_by_hand(db: &mut PgConnection, id: RefundId) -> Result<bool> {
+    let by_hand = sqlx::query_scalar!(
+        r#"select payment_id is null as "by_hand!" from refunds where id = $1"#,
+        id as _,
+    );
+    Ok(by_hand.fetch_one(db).await?)
 }
 
 struct Open {
@@ -238,6 +248,8 @@ pub async fn settle(tx: &mut Tx, id: RefundId, outcome: &RefundOutcome) -> Resul
         data: json!({ "refund_id": id, "amount": open.amount, "failure": outcome.failure }),
     });
     if outcome.status == RefundStatus::Succeeded {
+        let news = News::Refunded { refund_id: id };
+        tx.enqueue(&Tell { order_id, news });
         follow(tx, &order).await?;
     }
     tx.announce(order_id);
