@@ -97,11 +97,9 @@ async fn everybody_hears_that_an_event_is_cancelled() {
         world.stranger().post("/orders", &waiting).await.expect(202);
         world.inbox.clear();
 
-        let cancel = format!("/events/{}/cancel", id_of(&event));
-        let answer = organizer
-            .post(&cancel, &json!({"reason": "Storm", "version": 2}))
-            .await;
-        assert!(answer.status < 300, "{}", answer.text);
+        let status = format!("/events/{}/status", id_of(&event));
+        let cancelled = json!({"status": "cancelled", "reason": "Storm", "version": 2});
+        organizer.put(&status, &cancelled).await.expect(200);
         world.run_jobs().await;
         let all = world.inbox.messages();
         let to = |whom: &str| {
