@@ -49,6 +49,15 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Where services of ours ask.
 pub(crate) const INTERNAL_PREFIX: &str = "/internal";
 
+// A tuple of more than sixteen is no interface.
+type Sales = (
+    holds::Holds,
+    orders::Orders,
+    order_lists::OrderLists,
+    refunds::Refunds,
+    tickets::Tickets,
+);
+
 type Api = (
     auth::Auth,
     users::Users,
@@ -61,11 +70,7 @@ type Api = (
     venues::Venues,
     events::Events,
     availability::AvailabilityPaths,
-    holds::Holds,
-    orders::Orders,
-    order_lists::OrderLists,
-    refunds::Refunds,
-    tickets::Tickets,
+    Sales,
     webhooks::Webhooks,
 );
 
@@ -82,11 +87,13 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
         venues::Venues,
         events::Events,
         availability::AvailabilityPaths,
-        holds::Holds,
-        orders::Orders,
-        order_lists::OrderLists,
-        refunds::Refunds,
-        tickets::Tickets,
+        (
+            holds::Holds,
+            orders::Orders,
+            order_lists::OrderLists,
+            refunds::Refunds,
+            tickets::Tickets,
+        ),
         webhooks::Webhooks,
     );
     OpenApiService::new(api, "Holdfast", env!("CARGO_PKG_VERSION"))
