@@ -150,13 +150,15 @@ impl Terms {
         let possible = self.is_sold && !meant.is_empty() && in_time;
         Cancellation {
             possible,
-            percent: match by_policy {
-                true => self.policy.percent(self.begins, now),
-                false => 100,
+            percent: if by_policy {
+                self.policy.percent(self.begins, now)
+            } else {
+                100
             },
-            refund_amount: match possible {
-                true => self.back(all, meant, back, now),
-                false => 0,
+            refund_amount: if possible {
+                self.back(all, meant, back, now)
+            } else {
+                0
             },
             currency: self.currency.clone(),
             full_until: self.policy.full_until(self.begins).map(Time::from),

@@ -101,14 +101,16 @@ impl Told {
     }
 }
 
+const DAY: &str = "%A, %-d %B %Y, %H:%M";
+
 /// A span of time where it takes place, with the zone: the reader may be elsewhere.
 fn when(starts_at: DateTime<Utc>, ends_at: DateTime<Utc>, zone: &str) -> String {
     let zone: Tz = zone.parse().unwrap_or(Tz::UTC);
     let (from, to) = (starts_at.with_timezone(&zone), ends_at.with_timezone(&zone));
-    const DAY: &str = "%A, %-d %B %Y, %H:%M";
-    let end = match from.date_naive() == to.date_naive() {
-        true => to.format("%H:%M"),
-        false => to.format(DAY),
+    let end = if from.date_naive() == to.date_naive() {
+        to.format("%H:%M")
+    } else {
+        to.format(DAY)
     };
     format!("{} – {end} ({zone})", from.format(DAY))
 }

@@ -269,14 +269,17 @@ async fn uncount(db: &mut PgConnection, order_id: OrderId, amount: i64) -> Resul
 
 /// The order says how much of its money has gone back for good.
 async fn follow(tx: &mut Tx, order: &store::Locked) -> Result<()> {
-    let back = sqlx::query_scalar!(
-        r#"select coalesce(sum(amount), 0)::bigint as "back!" from refunds where order_id = $1 and status = 'succeeded'"#,
+    let gone = sqlx::query!(
+        r#"select coalesce(sum(amount), 0)::bigint as "back!",
+                  exists (select from tickets where order_id = $1 and status = 'valid') as "good_tickets!"
+           from refunds where order_id = $1 and status = 'succeeded'"#,
         order.id as _,
     );
-    let back = back.fetch_one(&mut **tx).await?;
-    let kept = order.paid - back;
+    let gone = gone.fetch_one(&mut **tx).await?;
+    let kept = order.paid - gone.back;
     let status = match order.status {
-        _ if kept == 0 => OrderStatus::Refunded,
+        // Tickets that are still good, because they were free or out of goodwill, keep it alive.
+        _ if kept == 0 && !gone.good_tickets => OrderStatus::Refunded,
         // What was paid twice and given back once is simply paid.
         OrderStatus::Paid if kept < order.total => OrderStatus::PartiallyRefunded,
         status => status,

@@ -87,9 +87,10 @@ pub async fn ticket(
     }
     Ok(Seen {
         organization_id: kept.organization_id,
-        ticket: match own {
-            true => kept.details,
-            false => kept.backstage(contact),
+        ticket: if own {
+            kept.details
+        } else {
+            kept.backstage(contact)
         },
         own,
     })
@@ -148,7 +149,7 @@ impl Kept {
 fn initials(name: &str) -> String {
     let words = name.split_whitespace();
     let letters = words.filter_map(|word| word.chars().next());
-    letters.map(|letter| format!("{letter}.")).collect()
+    letters.flat_map(|letter| [letter, '.']).collect()
 }
 
 fn organizations(within: Option<&Scope>) -> Option<Vec<Uuid>> {

@@ -144,7 +144,15 @@ async fn an_organizer_gives_everything_back_that_a_ticket_cost() {
             .expect(200);
         world.run_jobs().await;
         assert_eq!(refunds(&guest, &order).await, (9000, 9000));
-        assert_eq!(again(&guest, &order).await["status"], "refunded");
+        let now = again(&guest, &order).await;
+        assert_eq!(
+            (&now["status"], &now["tickets"][1]["status"]),
+            (&json!("partially_refunded"), &json!("valid")),
+            "whoever keeps a ticket keeps an order"
+        );
+        let cancel = of_ticket(&order, 1, "/cancel");
+        guest.put(&cancel, &json!({})).await.expect(200);
+        assert_eq!(again(&guest, &order).await["status"], "cancelled");
     })
     .await;
 }
