@@ -232,10 +232,6 @@ impl Tickets {
         method = "get",
         operation_id = "list_user_tickets"
     )]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one for each filter that the document names"
-    )]
     async fn wallet(
         &self,
         caller: Allowed<ReadWallets>,

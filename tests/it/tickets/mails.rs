@@ -253,7 +253,6 @@ async fn a_whole_batch_is_confirmed_in_one_go() {
             .change(async |tx| shared::orders::confirm(tx, config, &orders).await)
             .await;
         let took = begun.elapsed();
-        eprintln!("256 orders confirmed in {took:?}");
         assert!(took < Duration::from_secs(2), "it took {took:?}");
         world.run_jobs().await;
         assert_eq!(world.inbox.messages().len(), 257);
