@@ -19,6 +19,7 @@ mod orders;
 mod organizations;
 mod refunds;
 mod roles;
+mod tickets;
 mod users;
 mod venues;
 mod webhooks;
@@ -48,6 +49,15 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Where services of ours ask.
 pub(crate) const INTERNAL_PREFIX: &str = "/internal";
 
+// A tuple of more than sixteen is no interface.
+type Sales = (
+    holds::Holds,
+    orders::Orders,
+    order_lists::OrderLists,
+    refunds::Refunds,
+    tickets::Tickets,
+);
+
 type Api = (
     auth::Auth,
     users::Users,
@@ -60,10 +70,7 @@ type Api = (
     venues::Venues,
     events::Events,
     availability::AvailabilityPaths,
-    holds::Holds,
-    orders::Orders,
-    order_lists::OrderLists,
-    refunds::Refunds,
+    Sales,
     webhooks::Webhooks,
 );
 
@@ -80,10 +87,13 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
         venues::Venues,
         events::Events,
         availability::AvailabilityPaths,
-        holds::Holds,
-        orders::Orders,
-        order_lists::OrderLists,
-        refunds::Refunds,
+        (
+            holds::Holds,
+            orders::Orders,
+            order_lists::OrderLists,
+            refunds::Refunds,
+            tickets::Tickets,
+        ),
         webhooks::Webhooks,
     );
     OpenApiService::new(api, "Holdfast", env!("CARGO_PKG_VERSION"))

@@ -117,6 +117,7 @@ codes! {
     HoldAlreadyExtended "HOLD_ALREADY_EXTENDED" Conflict: "A hold can be extended once; `details.expires_at` is when it ends.";
     TooManyHolds "TOO_MANY_HOLDS" Conflict: "The caller holds as many places of the event as they may at a time.";
     OrderNotModifiable "ORDER_NOT_MODIFIABLE" Conflict: "The order has gone another way; `details.status` says where it stands.";
+    TicketNotValid "TICKET_NOT_VALID" Conflict: "The ticket was given back, and opens no door any more; `details.status` says so.";
     CancellationClosed "CANCELLATION_CLOSED" Conflict: "The event has begun: tickets cannot be given back any more.";
     IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Conflict: "The first request with this key is still running.";
     InvitationExpired "INVITATION_EXPIRED" Gone: "The invitation was not accepted in time; ask for another.";

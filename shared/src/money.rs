@@ -67,6 +67,21 @@ impl Currency {
     }
 }
 
+/// An amount as people read it: `45.00 EUR`. What a unit is made of is as Stripe has it.
+#[must_use]
+pub fn text(amount: i64, currency: &str) -> String {
+    let digits: usize = match currency {
+        "BIF" | "CLP" | "DJF" | "GNF" | "JPY" | "KMF" | "KRW" | "MGA" | "PYG" | "RWF" | "VND"
+        | "VUV" | "XAF" | "XOF" | "XPF" => return format!("{amount} {currency}"),
+        "BHD" | "JOD" | "KWD" | "OMR" | "TND" => 3,
+        _ => 2,
+    };
+    let sign = if amount < 0 { "-" } else { "" };
+    let units = format!("{:0>width$}", amount.unsigned_abs(), width = digits + 1);
+    let (whole, part) = units.split_at(units.len() - digits);
+    format!("{sign}{whole}.{part} {currency}")
+}
+
 /// Splits an amount by weights so that the shares sum to the whole: each share is rounded towards zero, and
 /// the units left over go, one each, to the shares that lost most by it (the earlier ones when equal).
 ///
@@ -108,6 +123,14 @@ mod tests {
         assert_eq!(split(-100, &[1, 1, 1]), [-34, -33, -33]);
         assert_eq!(split(5, &[0, 0]), [5, 0]);
         assert_eq!(split(5, &[]), [] as [i64; 0]);
+    }
+
+    #[test]
+    fn people_read_units_and_their_parts() {
+        assert_eq!(text(4_500, "EUR"), "45.00 EUR");
+        assert_eq!(text(-5, "EUR"), "-0.05 EUR");
+        assert_eq!(text(4_500, "JPY"), "4500 JPY");
+        assert_eq!(text(4_500, "KWD"), "4.500 KWD");
     }
 
     #[test]

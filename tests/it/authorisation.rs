@@ -28,6 +28,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("add_ticket_type", ".....go.Pk."),
     ("cancel_event", ".....go.Pk."),
     ("cancel_order", ".....go.Pk."),
+    ("cancel_ticket", ".....go.Pk."),
     ("change_event", ".....go.Pk."),
     ("change_event_status", ".....go.Pk."),
     ("change_me", ".amdtgorP.."),
@@ -71,6 +72,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("list_sessions", "samdtgorPki"),
     ("list_ticket_types", "samdtgorPki"),
     ("list_user_orders", "........P.."),
+    ("list_user_tickets", ".....gorPk."),
     ("list_users", "........P.."),
     ("list_venues", "samdtgorPki"),
     ("login", "samdtgorPki"),
@@ -81,6 +83,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("place_hold", "samdtgorPki"),
     ("place_order", "samdtgorPki"),
     ("purchase_tickets", "samdtgorPki"),
+    ("quote_ticket_cancellation", ".....go.Pk."),
     ("read_availability", "samdtgorPki"),
     ("read_event", "samdtgorPki"),
     ("read_hold", "samdtgorPki"),
@@ -88,6 +91,9 @@ const EXPECTED: &[(&str, &str)] = &[
     ("read_order", ".....go.Pk."),
     ("read_organization", ".....go.Pk."),
     ("read_seats", "..........i"),
+    ("read_ticket", ".....go.Pk."),
+    ("read_ticket_qr_png", ".....go.Pk."),
+    ("read_ticket_qr_svg", ".....go.Pk."),
     ("read_ticket_type_availability", "samdtgorPki"),
     ("read_user", "........P.."),
     ("read_venue", "samdtgorPki"),
@@ -112,13 +118,14 @@ async fn every_operation_lets_in_whom_it_should() {
     world_with(&NO_LIMITS, async |world| {
         let ours = world.organizer("lighthouse").await;
         let rivals = world.organizer("rivals").await;
+        let ticket = given_out(world, &ours).await;
         let mut tried = Vec::new();
         for (path, item) in document()["paths"].as_object().expect("paths") {
             for (method, operation) in item.as_object().expect("methods") {
                 let name = operation["operationId"].as_str().expect("an operation id");
                 let mut let_in = String::new();
                 for (letter, caller) in callers(world, name, &ours, &rivals).await {
-                    let allowed = attempt(&ours, &caller, method, path, operation).await;
+                    let allowed = attempt(&ours, &ticket, &caller, method, path, operation).await;
                     let_in.push(if allowed { letter } else { '.' });
                 }
                 tried.push((name, let_in));
@@ -178,6 +185,7 @@ async fn callers(
 /// or must say who they are, is not let in; whatever else is answered, they were.
 async fn attempt(
     ours: &Organizer,
+    ticket: &str,
     caller: &Client,
     method: &str,
     path: &str,
@@ -197,6 +205,7 @@ async fn attempt(
     for (name, value) in [
         ("{user_id}", ours.id.to_string()),
         ("{session_id}", ours.id.to_string()),
+        ("{ticket_id}", ticket.to_owned()),
         ("{organization_id}", ours.id.to_string()),
         ("{role_id}", ours.id.to_string()),
         ("{key_id}", ours.id.to_string()),
@@ -217,8 +226,8 @@ async fn attempt(
     match (answer.status, answer.body["error"]["code"].as_str()) {
         (401, Some("UNAUTHENTICATED" | "TOKEN_EXPIRED")) | (403, Some("FORBIDDEN"))
         // To those who do not belong to it, an organization does not exist.
-        // Nor does an order to those whom it is none of.
-        | (404, Some("ORGANIZATION_NOT_FOUND" | "ORDER_NOT_FOUND")) => false,
+        // Nor does an order or a ticket to those whom it is none of.
+        | (404, Some("ORGANIZATION_NOT_FOUND" | "ORDER_NOT_FOUND" | "TICKET_NOT_FOUND")) => false,
         (200..500, _) => true,
         _ => panic!("{path} answered {}: {}", answer.status, answer.text),
     }
@@ -235,6 +244,16 @@ async fn published(organizer: &Client) -> (String, String) {
     let status = format!("/events/{id}/status");
     organizer.put(&status, &publish).await.expect(200);
     (id, ticket["id"].as_str().expect("an id").to_owned())
+}
+
+/// The id of a ticket of ours, of somebody's who is none of the callers.
+async fn given_out(world: &World, ours: &Organizer) -> String {
+    let (event, ticket_type) = published(&ours.organizer).await;
+    let order = ordered(ours, &event, &ticket_type).await;
+    world.run_jobs().await;
+    let order = ours.organizer.get(&format!("/orders/{order}")).await;
+    let ticket = &order.expect(200)["tickets"][0]["id"];
+    ticket.as_str().expect("an id").to_owned()
 }
 
 /// An order of somebody's who is none of the callers.

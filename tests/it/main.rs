@@ -20,5 +20,6 @@ mod search;
 mod seats;
 mod stock;
 mod stripe;
+mod tickets;
 mod venues;
 mod worker;

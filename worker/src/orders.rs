@@ -1,8 +1,8 @@
 //! The jobs of orders.
 
 use chrono::TimeDelta;
-use shared::orders::jobs::{Ask, Chase, Confirm, Heard, PayBack, Purchase, RefundAll};
-use shared::orders::{self, Back, Given, pay, refunds};
+use shared::orders::jobs::{Ask, Chase, Confirm, Heard, PayBack, Purchase, RefundAll, Tell};
+use shared::orders::{self, Back, EVENT_CANCELLED, Given, pay, refunds};
 use shared::{App, Result};
 
 use crate::registry::{JobContext, JobResult};
@@ -47,6 +47,14 @@ pub async fn confirm(context: JobContext<Hands>, job: Confirm) -> JobResult {
     Ok(())
 }
 
+pub async fn tell(context: JobContext<Hands>, job: Tell) -> JobResult {
+    let config = &context.state.app.config;
+    context
+        .change(async |tx| orders::tell(tx, config, &job).await)
+        .await?;
+    Ok(())
+}
+
 pub async fn pay_back(context: JobContext<Hands>, job: PayBack) -> JobResult {
     let app = &context.state.app;
     let Some(outcome) = refunds::ask(app, job.refund_id).await? else {
@@ -87,11 +95,10 @@ async fn undo(
     app: &App,
     order_id: shared::ids::OrderId,
 ) -> Result<()> {
-    const REASON: &str = "event_cancelled";
-    pay::call_off(app, order_id, REASON).await?;
+    pay::call_off(app, order_id, EVENT_CANCELLED).await?;
     context
         .change(async |tx| {
-            orders::give_up_if_sold(tx, order_id, &Given::All, Back::Whole, REASON).await
+            orders::give_up_if_sold(tx, order_id, &Given::All, Back::Whole, EVENT_CANCELLED).await
         })
         .await
 }

@@ -63,6 +63,7 @@ pub fn registry() -> Registry<Hands> {
         .on(orders::ask)
         .on(orders::chase)
         .on(orders::confirm)
+        .on(orders::tell)
         .on(orders::pay_back)
         .on(orders::heard)
         .on(orders::refund_all)

@@ -17,6 +17,7 @@ pub const ALIASES: &[(&str, &str, &str)] = &[
     ("POST", "/identity/authenticate", "/auth/login"),
     ("POST", "/identity/refresh-token", "/auth/refresh"),
     ("POST", "/identity/register", "/auth/register"),
+    ("GET", "/users/tickets", "/users/me/tickets"),
     ("GET", "/admin/venues", "/venues"),
     ("POST", "/admin/venues", "/venues"),
     ("PUT", "/admin/venues/{venue_id}", "/venues/{venue_id}"),

@@ -111,6 +111,16 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
     }
 }
 
+impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
+    /// The same where the answer also shows what changes without the thing: the tag is that of the whole answer, and
+    /// begins with the version.
+    pub fn with_more(thing: T) -> Self {
+        let digest = Sha256::digest(thing.to_json_string());
+        let etag = format!("\"{}-{}\"", thing.version(), hex(&digest[..12]));
+        Self::Found(Json(thing), etag)
+    }
+}
+
 /// A list and, as `ETag`, what tells it from every other.
 #[derive(ApiResponse)]
 pub enum Listed<T: Type + ParseFromJSON + ToJSON> {

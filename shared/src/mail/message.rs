@@ -2,12 +2,23 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lettre::Message;
-use lettre::message::MultiPart;
+use lettre::message::header::ContentType;
+use lettre::message::{Attachment, MultiPart, SinglePart};
 use serde_json::Value;
 
-use super::template;
+use super::template::{self, Content};
 use crate::config::Mailbox;
 use crate::ids::{MailId, OrganizationId};
+use crate::qr;
+
+/// The parameter that lists what a mail shows as QR codes. They are drawn when it is sent: what waits stays small.
+pub const PICTURES: &str = "qr";
+
+/// The name by which the HTML of a mail shows one of its pictures: `<img src="cid:…">`.
+#[must_use]
+pub fn picture(at: usize) -> String {
+    format!("qr-{}@holdfast", at + 1)
+}
 
 /// A mail to be written.
 #[derive(Debug, Clone)]
@@ -76,18 +87,44 @@ impl Outgoing {
             .map_err(|error| hopeless("recipient", &error))?;
         let content = template::render(&self.template, &self.params)
             .map_err(|error| hopeless("template", &error))?;
+        let (subject, body) = (content.subject.clone(), self.body(content)?);
         Message::builder()
             .from(from.0.clone())
             .to(recipient)
-            .subject(content.subject)
+            .subject(subject)
             .message_id(Some(self.message_id.clone()))
             .date(now.into())
-            .multipart(MultiPart::alternative_plain_html(
-                content.text,
-                content.html,
-            ))
+            .multipart(body)
             .map_err(|error| hopeless("mail", &error))
     }
+
+    /// Text, or HTML with the pictures that it shows.
+    fn body(&self, content: Content) -> Result<MultiPart, Refusal> {
+        let shown = self.params[PICTURES].as_array();
+        let shown = shown.into_iter().flatten().filter_map(Value::as_str);
+        let pictures: Vec<SinglePart> = shown
+            .enumerate()
+            .map(|(at, shown)| inline(at, shown))
+            .collect::<Result<_, _>>()?;
+        if pictures.is_empty() {
+            return Ok(MultiPart::alternative_plain_html(
+                content.text,
+                content.html,
+            ));
+        }
+        let html = MultiPart::related().singlepart(SinglePart::html(content.html));
+        let related = pictures.into_iter().fold(html, MultiPart::singlepart);
+        Ok(MultiPart::alternative()
+            .singlepart(SinglePart::plain(content.text))
+            .multipart(related))
+    }
+}
+
+fn inline(at: usize, shown: &str) -> Result<SinglePart, Refusal> {
+    let png = qr::png(shown).map_err(|error| hopeless("picture", &error))?;
+    let kind = ContentType::parse("image/png").expect("a media type");
+    let name = format!("qr-{}.png", at + 1);
+    Ok(Attachment::new_inline_with_name(picture(at), name).body(png, kind))
 }
 
 fn hopeless(what: &str, error: &dyn std::fmt::Display) -> Refusal {

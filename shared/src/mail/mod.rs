@@ -26,7 +26,7 @@ use crate::ids::{MailId, OrganizationId};
 use crate::tx::Tx;
 
 pub use jobs::SendMail;
-pub use message::{Letter, Next, Outgoing, Refusal};
+pub use message::{Letter, Next, Outgoing, PICTURES, Refusal, picture};
 pub use outbox::{BadOutbox, Outbox};
 
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +43,17 @@ impl Fault for MailError {
 
 /// Writes a mail and has it sent, if this transaction commits. `None` if its cause has been told already.
 pub async fn write(tx: &mut Tx, letter: Letter) -> Result<Option<MailId>> {
+    Ok(write_all(tx, &[letter]).await?.pop())
+}
+
+/// Writes mails and has them sent, if this transaction commits; those whose cause has not been told already.
+pub async fn write_all(tx: &mut Tx, letters: &[Letter]) -> Result<Vec<MailId>> {
     let now = tx.now();
-    let mail_id = store::insert(tx, MailId::fresh(now), &letter, now).await?;
-    if let Some(mail_id) = mail_id {
+    let written = store::insert(tx, letters, now).await?;
+    for &mail_id in &written {
         tx.enqueue(&SendMail { mail_id });
     }
-    Ok(mail_id)
+    Ok(written)
 }
 
 /// Takes a mail up for sending. `None` if there is nothing left to do.

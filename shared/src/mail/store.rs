@@ -1,36 +1,49 @@
 //! Every statement on mails.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::message::{Letter, Next, Outgoing};
 use crate::error::Result;
 use crate::ids::{MailId, OrganizationId};
 
-/// `None` if the cause has a mail already.
+/// Answers those whose cause had no mail before.
 pub(super) async fn insert(
     db: &mut PgConnection,
-    id: MailId,
-    letter: &Letter,
+    letters: &[Letter],
     now: DateTime<Utc>,
-) -> Result<Option<MailId>> {
+) -> Result<Vec<MailId>> {
+    if letters.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = letters.iter().map(|_| MailId::fresh(now).0).collect();
+    let organizations: Vec<Option<Uuid>> = letters
+        .iter()
+        .map(|letter| letter.organization_id.map(|id| id.0))
+        .collect();
+    let texts = |of: fn(&Letter) -> &str| -> Vec<String> {
+        letters.iter().map(|letter| of(letter).to_owned()).collect()
+    };
+    let params: Vec<Value> = letters.iter().map(|letter| letter.params.clone()).collect();
     let inserted = sqlx::query_scalar!(
-        "insert into mails (id, organization_id, cause, recipient, template, locale, params, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
-         on conflict (cause) do nothing
-         returning id",
-        id as _,
-        letter.organization_id as _,
-        letter.cause,
-        letter.recipient,
-        letter.template,
-        letter.locale,
-        letter.params,
+        r#"insert into mails (id, organization_id, cause, recipient, template, locale, params, created_at)
+           select id, organization_id, cause, recipient, template, locale, params, $8
+           from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[])
+                as letter (id, organization_id, cause, recipient, template, locale, params)
+           on conflict (cause) do nothing
+           returning id as "id: MailId""#,
+        &ids,
+        &organizations as &[Option<Uuid>],
+        &texts(|letter| &letter.cause),
+        &texts(|letter| &letter.recipient),
+        &texts(|letter| letter.template),
+        &texts(|letter| &letter.locale),
+        &params,
         now,
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(inserted)
+    );
+    Ok(inserted.fetch_all(db).await?)
 }
 
 /// One that is being sent is taken up again: whoever did so last has died over it.

@@ -27,7 +27,10 @@ macro_rules! templates {
     };
 }
 
-templates! { "address-change", "invitation", "order-paid", "password-reset", "test", "verify-email", "welcome" }
+templates! {
+    "address-change", "event-cancelled", "invitation", "order-paid", "order-refunded", "password-reset",
+    "payment-not-wanted", "test", "tickets-given-back", "verify-email", "welcome",
+}
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();

@@ -1,7 +1,10 @@
 //! Giving tickets back: their places are on sale again in the instant of the commit, and the money goes back by the
 //! policy that was frozen with the order, or as the organizer says.
+//!
+//! What the policy gives back for all tickets of an order is split among them by the largest remainder, so a ticket
+//! has a share of its own, whatever was given back before: one by one comes to exactly what all at once does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
@@ -10,7 +13,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::jobs::PayBack;
+use super::jobs::{News, PayBack, Tell};
 use super::refunds::{self, NewRefund, Refund};
 use super::status::{OrderStatus, Outcome, Provider, Received};
 use super::store::{self, Locked};
@@ -22,13 +25,15 @@ use crate::clock::Time;
 use crate::error::Result;
 use crate::events::RefundPolicy;
 use crate::ids::{EventId, OrderId, RefundId, TicketId};
+use crate::money;
 use crate::stock::Places;
 use crate::tx::Tx;
 
 /// What giving tickets back would bring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Object)]
+#[oai(rename = "CancellationQuote")]
 pub struct Cancellation {
-    /// Whether they can be given back at all: until the event begins.
+    /// Whether they can be given back at all: until the event begins, by the organizer later as well.
     pub possible: bool,
     /// How much of their price comes back now, in percent.
     pub percent: i64,
@@ -61,18 +66,19 @@ pub enum Back {
     Amount(i64),
 }
 
-/// What giving these tickets back would bring now.
+/// What giving these tickets back would bring now. The one who asks gives them back by the policy, or whole.
 pub async fn cancellation(
     db: &mut PgConnection,
     order_id: OrderId,
     only: Option<TicketId>,
+    back: Back,
     now: DateTime<Utc>,
 ) -> Result<Cancellation> {
     let terms = Terms::of(db, order_id).await?;
     let tickets = tickets::returnable(db, order_id).await?;
-    let meant = tickets.iter().filter(|t| only.is_none_or(|id| id == t.id));
-    let prices: Vec<i64> = meant.map(|ticket| ticket.price).collect();
-    Ok(terms.cancellation(&prices, now))
+    let valid = tickets.iter().filter(|ticket| ticket.valid);
+    let meant: Vec<_> = valid.filter(|t| only.is_none_or(|id| id == t.id)).collect();
+    Ok(terms.cancellation(&tickets, &meant, back, now))
 }
 
 /// What was agreed on about giving back.
@@ -106,23 +112,72 @@ impl Terms {
         })
     }
 
-    fn back(&self, prices: &[i64], now: DateTime<Utc>) -> i64 {
-        let each = prices
-            .iter()
-            .map(|price| self.policy.refund(self.begins, now, *price, 0));
-        each.sum::<i64>().min(self.left)
+    /// How much goes back for some of the order's tickets.
+    fn back(
+        &self,
+        all: &[Returnable],
+        meant: &[&Returnable],
+        back: Back,
+        now: DateTime<Utc>,
+    ) -> i64 {
+        let worth = match back {
+            Back::ByPolicy => {
+                let percent = self.policy.percent(self.begins, now);
+                let prices: Vec<i64> = all.iter().map(|ticket| ticket.price).collect();
+                let shares = all.iter().map(|t| t.id).zip(shares(&prices, percent));
+                let meant = |id: &TicketId| meant.iter().any(|ticket| ticket.id == *id);
+                shares
+                    .filter(|(id, _)| meant(id))
+                    .map(|(_, share)| share)
+                    .sum()
+            }
+            Back::Whole => meant.iter().map(|ticket| ticket.price).sum::<i64>(),
+            Back::Everything => self.left,
+            Back::Amount(amount) => return amount,
+        };
+        worth.min(self.left)
     }
 
-    fn cancellation(&self, prices: &[i64], now: DateTime<Utc>) -> Cancellation {
+    fn cancellation(
+        &self,
+        all: &[Returnable],
+        meant: &[&Returnable],
+        back: Back,
+        now: DateTime<Utc>,
+    ) -> Cancellation {
+        let by_policy = back == Back::ByPolicy;
+        let in_time = !by_policy || now < self.begins;
+        let possible = self.is_sold && !meant.is_empty() && in_time;
         Cancellation {
-            possible: self.is_sold && !prices.is_empty() && now < self.begins,
-            percent: self.policy.percent(self.begins, now),
-            refund_amount: self.back(prices, now),
+            possible,
+            percent: if by_policy {
+                self.policy.percent(self.begins, now)
+            } else {
+                100
+            },
+            refund_amount: if possible {
+                self.back(all, meant, back, now)
+            } else {
+                0
+            },
             currency: self.currency.clone(),
             full_until: self.policy.full_until(self.begins).map(Time::from),
             anything_until: self.policy.anything_until(self.begins).map(Time::from),
         }
     }
+}
+
+/// What each ticket of an order is worth when so much of the prices comes back: none more than it cost, and together
+/// exactly what comes back for all of them.
+fn shares(prices: &[i64], percent: i64) -> Vec<i64> {
+    let whole = prices.iter().map(|price| i128::from(*price)).sum::<i128>();
+    let back = i64::try_from(whole * i128::from(percent) / 100);
+    let weights = prices.iter().map(|price| u32::try_from(*price));
+    let weights: Result<Vec<u32>, _> = weights.collect();
+    money::split(
+        back.expect("orders are far smaller than that"),
+        &weights.expect("a price has at most eight digits"),
+    )
 }
 
 /// Takes tickets of a paid order back and has the money returned. Nothing may come back twice: the order is locked, and
@@ -141,10 +196,29 @@ pub async fn give_up(
         }
         .into());
     }
-    give_up_locked(tx, &order, given, back, reason).await
+    give_up_locked(tx, &order, given, back, reason, gone_back).await
 }
 
-/// The same where an order without tickets is none of our business.
+/// The same of one ticket. One that was given back before is given back: whoever asks again hears the same.
+pub async fn give_up_ticket(tx: &mut Tx, id: TicketId, back: Back, reason: &str) -> Result<()> {
+    let order_id = tickets::order_of(tx, id).await?;
+    let order_id = order_id.ok_or(OrderError::TicketNotFound)?;
+    let order = lock(tx, order_id).await?;
+    if tickets::is_given_back(tx, id).await? {
+        return Ok(());
+    }
+    if !order.status.is_sold() {
+        return Err(OrderError::NotPossible {
+            status: order.status,
+        }
+        .into());
+    }
+    give_up_locked(tx, &order, &Given::These(vec![id]), back, reason, gone_back).await?;
+    Ok(())
+}
+
+/// The same because the event does not take place. An order without tickets is none of our business, save that its
+/// buyer hears of it.
 pub async fn give_up_if_sold(
     tx: &mut Tx,
     order_id: OrderId,
@@ -153,10 +227,21 @@ pub async fn give_up_if_sold(
     reason: &str,
 ) -> Result<()> {
     let order = lock(tx, order_id).await?;
+    let cancelled = |_, refund_id| News::EventCancelled { refund_id };
     if order.status.is_sold() {
-        give_up_locked(tx, &order, given, back, reason).await?;
+        give_up_locked(tx, &order, given, back, reason, cancelled).await?;
+    } else if order.status == OrderStatus::Cancelled {
+        tell(tx, order_id, cancelled(Vec::new(), None));
     }
     Ok(())
+}
+
+fn gone_back(tickets: Vec<TicketId>, refund_id: Option<RefundId>) -> News {
+    News::GivenBack { tickets, refund_id }
+}
+
+fn tell(tx: &mut Tx, order_id: OrderId, news: News) {
+    tx.enqueue(&Tell { order_id, news });
 }
 
 async fn give_up_locked(
@@ -165,20 +250,18 @@ async fn give_up_locked(
     given: &Given,
     back: Back,
     reason: &str,
+    news: impl FnOnce(Vec<TicketId>, Option<RefundId>) -> News,
 ) -> Result<Option<Refund>> {
     let order_id = order.id;
     store::keep_pools(tx, &[order.event_id.0]).await?;
-    let valid = tickets::returnable(tx, order_id).await?;
+    let tickets = tickets::returnable(tx, order_id).await?;
+    let valid: Vec<_> = tickets.iter().filter(|ticket| ticket.valid).collect();
     let terms = Terms::of(tx, order_id).await?;
     let meant = meant(&valid, given, back, terms.left)?;
-    let prices: Vec<i64> = meant.iter().map(|ticket| ticket.price).collect();
-    let amount = match back {
-        Back::ByPolicy if tx.now() >= terms.begins => return Err(OrderError::TooLate.into()),
-        Back::ByPolicy => terms.back(&prices, tx.now()),
-        Back::Whole => prices.iter().sum::<i64>().min(terms.left),
-        Back::Everything => terms.left,
-        Back::Amount(amount) => amount,
-    };
+    if back == Back::ByPolicy && tx.now() >= terms.begins {
+        return Err(OrderError::TooLate.into());
+    }
+    let amount = terms.back(&tickets, &meant, back, tx.now());
     if !meant.is_empty() {
         take_back(tx, order, &meant, meant.len() == valid.len(), reason).await?;
     }
@@ -186,8 +269,28 @@ async fn give_up_locked(
         0 => None,
         amount => Some(pay_back(tx, order, amount, reason).await?),
     };
-    tx.announce(order_id);
+    if !meant.is_empty() {
+        let ids = meant.iter().map(|ticket| ticket.id).collect();
+        tell(
+            tx,
+            order_id,
+            news(ids, refund.as_ref().map(|refund| refund.id)),
+        );
+    }
+    changed(tx, order_id).await?;
     Ok(refund)
+}
+
+/// Whoever has read the order before reads it again.
+async fn changed(tx: &mut Tx, order_id: OrderId) -> Result<()> {
+    sqlx::query!(
+        "update orders set version = version + 1 where id = $1",
+        order_id as _,
+    )
+    .execute(&mut **tx)
+    .await?;
+    tx.announce(order_id);
+    Ok(())
 }
 
 async fn lock(tx: &mut Tx, order_id: OrderId) -> Result<Locked> {
@@ -197,18 +300,19 @@ async fn lock(tx: &mut Tx, order_id: OrderId) -> Result<Locked> {
 
 /// The tickets that are to be taken back. Whoever gets everything back keeps no ticket.
 fn meant<'a>(
-    valid: &'a [Returnable],
+    valid: &[&'a Returnable],
     given: &Given,
     back: Back,
     left: i64,
 ) -> Result<Vec<&'a Returnable>> {
     match given {
-        Given::None if back == Back::Amount(left) => Ok(valid.iter().collect()),
+        Given::None if back == Back::Amount(left) => Ok(valid.to_vec()),
         Given::None => Ok(Vec::new()),
-        Given::All => Ok(valid.iter().collect()),
+        Given::All => Ok(valid.to_vec()),
         Given::These(ids) => {
-            let find = |id: &TicketId| valid.iter().find(|ticket| ticket.id == *id);
-            let found: Option<Vec<_>> = ids.iter().map(find).collect();
+            let ids: BTreeSet<&TicketId> = ids.iter().collect();
+            let find = |id: &TicketId| valid.iter().copied().find(|ticket| ticket.id == *id);
+            let found: Option<Vec<_>> = ids.into_iter().map(find).collect();
             Ok(found.ok_or(OrderError::TicketNotFound)?)
         }
     }
@@ -316,4 +420,113 @@ pub async fn open_of(
         limit,
     );
     Ok(ids.fetch_all(db).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BEGINS: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    fn tickets(prices: &[i64]) -> Vec<Returnable> {
+        let each = prices.iter().map(|price| Returnable {
+            id: TicketId::fresh(BEGINS),
+            price: *price,
+            valid: true,
+            pools: Vec::new(),
+        });
+        each.collect()
+    }
+
+    /// Terms under which so many percent come back, of so much that has not gone back yet.
+    fn terms(percent: i32, left: i64) -> Terms {
+        Terms {
+            policy: RefundPolicy {
+                full_until_hours: None,
+                partial_percent: percent,
+                partial_until_hours: 0,
+                keep_fees: false,
+            },
+            begins: BEGINS,
+            currency: "EUR".into(),
+            is_sold: true,
+            left,
+        }
+    }
+
+    /// Gives tickets back in turns, each under its percent; answers what came back for each turn.
+    fn turns(tickets: &mut [Returnable], turns: &[(Vec<usize>, i32)], paid: i64) -> Vec<i64> {
+        let mut left = paid;
+        let give = |(which, percent): &(Vec<usize>, i32)| {
+            let all = &*tickets;
+            let meant: Vec<_> = which.iter().map(|at| &all[*at]).collect();
+            let back = terms(*percent, left).back(all, &meant, Back::ByPolicy, BEGINS);
+            for at in which {
+                tickets[*at].valid = false;
+            }
+            left -= back;
+            back
+        };
+        turns.iter().map(give).collect()
+    }
+
+    prop_compose! {
+        /// Prices, and an order in which to give the tickets back.
+        fn orders()(prices in prop::collection::vec(0i64..=99_999_999, 1..40))
+            (turns in Just((0..prices.len()).collect::<Vec<_>>()).prop_shuffle(), prices in Just(prices))
+            -> (Vec<i64>, Vec<usize>) {
+            (prices, turns)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_by_one_comes_to_what_all_at_once_does((prices, order) in orders(), percent in 0i32..=100, cut in 0usize..40) {
+            let paid: i64 = prices.iter().sum();
+            let one_by_one: Vec<_> = order.iter().map(|at| (vec![*at], percent)).collect();
+            let (some, rest) = order.split_at(cut.min(order.len()));
+            let in_two = [(some.to_vec(), percent), (rest.to_vec(), percent)];
+            let total = |parts: &[(Vec<usize>, i32)]| turns(&mut tickets(&prices), parts, paid).iter().sum::<i64>();
+            let expected = i128::from(paid) * i128::from(percent) / 100;
+            prop_assert_eq!(i128::from(total(&[(order.clone(), percent)])), expected);
+            prop_assert_eq!(i128::from(total(&one_by_one)), expected);
+            prop_assert_eq!(i128::from(total(&in_two)), expected);
+        }
+
+        #[test]
+        fn a_ticket_brings_what_it_cost_at_most(
+            (prices, order) in orders(), percents in prop::collection::vec(0i32..=100, 40), gone in 0i64..=99_999_999,
+        ) {
+            let paid: i64 = prices.iter().sum();
+            let left = (paid - gone).max(0);
+            let parts: Vec<_> = order.iter().zip(&percents).map(|(at, percent)| (vec![*at], *percent)).collect();
+            let back = turns(&mut tickets(&prices), &parts, left);
+            for (at, amount) in order.iter().zip(&back) {
+                prop_assert!((0..=prices[*at]).contains(amount));
+            }
+            prop_assert!(back.iter().sum::<i64>() <= left, "more than was left after refunds by amount");
+        }
+
+        #[test]
+        fn whole_tickets_after_refunds_by_amount_bring_what_is_left((prices, order) in orders(), gone in 0i64..=99_999_999) {
+            let paid: i64 = prices.iter().sum();
+            let mut left = (paid - gone).max(0);
+            let before = left;
+            let all = tickets(&prices);
+            for at in &order {
+                left -= terms(0, left).back(&all, &[&all[*at]], Back::Whole, BEGINS);
+            }
+            prop_assert_eq!(left, 0);
+            prop_assert_eq!(terms(0, before).back(&all, &all.iter().collect::<Vec<_>>(), Back::Whole, BEGINS), before);
+        }
+    }
+
+    #[test]
+    fn the_odd_cent_goes_back_with_one_of_the_tickets() {
+        assert_eq!(shares(&[333, 333, 333], 50), [167, 166, 166]);
+        assert_eq!(shares(&[0, 0], 50), [0, 0]);
+        assert_eq!(shares(&[], 50), [] as [i64; 0]);
+    }
 }

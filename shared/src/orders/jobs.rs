@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{OrderId, RefundId};
+use crate::ids::{OrderId, RefundId, TicketId};
 use crate::jobs::{Job, Queue};
 
 /// Brings an order to its payment, and to its tickets.
@@ -45,6 +45,39 @@ pub struct Confirm {
 impl Job for Confirm {
     const KIND: &'static str = "orders.confirm";
     const QUEUE: Queue = Queue::Background;
+}
+
+/// Mails the buyer what became of an order after it was paid.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Tell {
+    pub order_id: OrderId,
+    pub news: News,
+}
+
+impl Job for Tell {
+    const KIND: &'static str = "orders.tell";
+    const QUEUE: Queue = Queue::Background;
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum News {
+    /// Money came when there was nothing left to pay for, and goes back.
+    NotWanted {
+        refund_id: RefundId,
+    },
+    /// Money has gone back.
+    Refunded {
+        refund_id: RefundId,
+    },
+    GivenBack {
+        tickets: Vec<TicketId>,
+        refund_id: Option<RefundId>,
+    },
+    EventCancelled {
+        refund_id: Option<RefundId>,
+    },
 }
 
 /// Gives money back.

@@ -8,6 +8,8 @@
 //! | `settle` | the one place where orders end, however one hears of their payment |
 //! | `settler` | those that end at the same moment end together |
 //! | `cancel` | calling off, and giving tickets back |
+//! | `wallet` | a ticket as its owner and its organizer see it |
+//! | `confirm`, `news`, `letter` | the mails: with the tickets, and of what became of them |
 //! | `refunds` | money on its way back |
 //! | `heard` | what Stripe tells by itself |
 //! | `waiting` | those who wait for an order's end |
@@ -19,7 +21,9 @@ mod cancel;
 mod confirm;
 mod heard;
 pub mod jobs;
+mod letter;
 mod list;
+mod news;
 mod order;
 pub mod pay;
 pub mod refunds;
@@ -29,6 +33,7 @@ mod status;
 mod store;
 mod tickets;
 mod waiting;
+mod wallet;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -38,18 +43,21 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use cancel::{
-    Back, Cancellation, Given, cancellation, give_up, give_up_if_sold, mark_paid, open_of,
+    Back, Cancellation, Given, cancellation, give_up, give_up_if_sold, give_up_ticket, mark_paid,
+    open_of,
 };
 pub use confirm::confirm;
 pub use heard::{hear, heard};
 pub use list::{Filter, OrderInList, list};
+pub use news::tell;
 pub use order::{Attendee, NewOrder, NewPayment, Order, PaymentMethod};
 pub use settle::{Settled, Settlement, settle};
 pub(crate) use settler::Settler;
 pub use status::{OrderStatus, Outcome, Provider, Received};
-pub use tickets::{Ticket, TicketStatus, order_of};
+pub use tickets::{Ticket, TicketStatus};
 pub use waiting::wait;
 pub(crate) use waiting::{Waiting, announce};
+pub use wallet::{Seen, TicketDetails, TicketEvent, TicketSession, Wallet, ticket, wallet};
 
 use crate::access::Scope;
 use crate::activity::Activity;
@@ -61,12 +69,17 @@ use crate::ids::{self, AttemptId, EventId, OrderId, OrganizationId, TicketTypeId
 use crate::stock::{self, HoldToken, NewHold, Placed, Proof};
 use crate::tx::Tx;
 
+/// Why an order is over whose event does not take place.
+pub const EVENT_CANCELLED: &str = "event_cancelled";
+
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
     #[error("There is no such order, or it is not yours.")]
     NotFound,
     #[error("There is no such ticket, or it is not yours.")]
     TicketNotFound,
+    #[error("The ticket was given back.")]
+    TicketNotValid { status: TicketStatus },
     #[error("There is an order on the hold already.")]
     HoldUsed { order_id: OrderId },
     #[error("One buyer may have {most} of them, and has {already} already.")]
@@ -95,6 +108,7 @@ impl Fault for OrderError {
         match self {
             Self::NotFound => Code::OrderNotFound,
             Self::TicketNotFound => Code::TicketNotFound,
+            Self::TicketNotValid { .. } => Code::TicketNotValid,
             Self::HoldUsed { .. } => Code::HoldAlreadyUsed,
             Self::BuyerLimit { .. } => Code::QuantityLimit,
             Self::Declined { .. } => Code::PaymentDeclined,
@@ -116,6 +130,7 @@ impl Fault for OrderError {
                 order_id,
                 decline_code,
             } => json!({ "decline_code": decline_code, "order_id": order_id }),
+            Self::TicketNotValid { status } => json!({ "status": status }),
             Self::NotPossible { status } => json!({ "status": status }),
             _ => json!({}),
         }

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use stripe_api::RefundStatus as AtStripe;
 
 use super::OrderError;
+use super::jobs::{News, Tell};
 use super::status::{OrderStatus, Provider};
 use super::store::{self, Entry};
 use crate::activity::Activity;
@@ -103,6 +104,15 @@ pub async fn list(db: &mut PgConnection, order_id: OrderId) -> Result<Vec<Refund
         order_id as _,
     );
     Ok(refunds.fetch_all(db).await?)
+}
+
+/// Whether the organizer sees to it, because it was paid by hand.
+pub(super) async fn is_by_hand(db: &mut PgConnection, id: RefundId) -> Result<bool> {
+    let by_hand = sqlx::query_scalar!(
+        r#"select payment_id is null as "by_hand!" from refunds where id = $1"#,
+        id as _,
+    );
+    Ok(by_hand.fetch_one(db).await?)
 }
 
 struct Open {
@@ -238,6 +248,8 @@ pub async fn settle(tx: &mut Tx, id: RefundId, outcome: &RefundOutcome) -> Resul
         data: json!({ "refund_id": id, "amount": open.amount, "failure": outcome.failure }),
     });
     if outcome.status == RefundStatus::Succeeded {
+        let news = News::Refunded { refund_id: id };
+        tx.enqueue(&Tell { order_id, news });
         follow(tx, &order).await?;
     }
     tx.announce(order_id);
@@ -257,14 +269,17 @@ async fn uncount(db: &mut PgConnection, order_id: OrderId, amount: i64) -> Resul
 
 /// The order says how much of its money has gone back for good.
 async fn follow(tx: &mut Tx, order: &store::Locked) -> Result<()> {
-    let back = sqlx::query_scalar!(
-        r#"select coalesce(sum(amount), 0)::bigint as "back!" from refunds where order_id = $1 and status = 'succeeded'"#,
+    let gone = sqlx::query!(
+        r#"select coalesce(sum(amount), 0)::bigint as "back!",
+                  exists (select from tickets where order_id = $1 and status = 'valid') as "good_tickets!"
+           from refunds where order_id = $1 and status = 'succeeded'"#,
         order.id as _,
     );
-    let back = back.fetch_one(&mut **tx).await?;
-    let kept = order.paid - back;
+    let gone = gone.fetch_one(&mut **tx).await?;
+    let kept = order.paid - gone.back;
     let status = match order.status {
-        _ if kept == 0 => OrderStatus::Refunded,
+        // Tickets that are still good, because they were free or out of goodwill, keep it alive.
+        _ if kept == 0 && !gone.good_tickets => OrderStatus::Refunded,
         // What was paid twice and given back once is simply paid.
         OrderStatus::Paid if kept < order.total => OrderStatus::PartiallyRefunded,
         status => status,

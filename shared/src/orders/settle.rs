@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::jobs::{Confirm, PayBack};
+use super::jobs::{Confirm, News, PayBack, Tell};
 use super::order::Attendee;
 use super::refunds::{self, NewRefund};
 use super::status::{Ask, OrderStatus, Outcome, Provider, Received, Step};
@@ -353,6 +353,10 @@ async fn give_back(tx: &mut Tx, order: &Locked, received: &Received, reason: &st
     )
     .await?;
     tx.enqueue(&PayBack { refund_id });
+    tx.enqueue(&Tell {
+        order_id: order.id,
+        news: News::NotWanted { refund_id },
+    });
     Ok(())
 }
 

@@ -552,8 +552,3 @@ pub(super) async fn payment_of(db: &mut PgConnection, id: OrderId) -> Result<Opt
     );
     Ok(payment.fetch_optional(db).await?)
 }
-
-pub(super) async fn title(db: &mut PgConnection, event_id: EventId) -> Result<String> {
-    let title = sqlx::query_scalar!("select title from events where id = $1", event_id as _);
-    Ok(title.fetch_one(db).await?)
-}

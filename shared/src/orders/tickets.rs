@@ -6,10 +6,12 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::OrderError;
 use super::order::Attendee;
 use crate::clock::Time;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{EventId, OrderId, TicketId, TicketTypeId};
+use crate::qr;
 
 /// The right of one attendee to enter.
 #[derive(Debug, Clone, PartialEq, Serialize, Object)]
@@ -40,6 +42,25 @@ pub enum TicketStatus {
     Cancelled,
 }
 
+impl Ticket {
+    /// Its code as a picture that grows without getting coarse, as long as it is good.
+    pub fn svg(&self) -> Result<String> {
+        qr::svg(self.good_code()?).map_err(|error| Error::Internal(error.into()))
+    }
+
+    /// The same as a PNG.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        qr::png(self.good_code()?).map_err(|error| Error::Internal(error.into()))
+    }
+
+    fn good_code(&self) -> Result<&str> {
+        match self.status {
+            TicketStatus::Valid => Ok(&self.code),
+            status @ TicketStatus::Cancelled => Err(OrderError::TicketNotValid { status }.into()),
+        }
+    }
+}
+
 pub(super) async fn of_order(db: &mut PgConnection, order_id: OrderId) -> Result<Vec<Ticket>> {
     let tickets = sqlx::query!(
         r#"select t.id as "id: TicketId", t.event_id as "event_id: EventId",
@@ -68,23 +89,33 @@ pub(super) async fn of_order(db: &mut PgConnection, order_id: OrderId) -> Result
     Ok(tickets.collect())
 }
 
-/// A ticket that can be given back, and what it draws on.
+/// A ticket as giving back sees it, and what it draws on.
 pub(super) struct Returnable {
     pub id: TicketId,
     pub price: i64,
+    /// It was not given back before.
+    pub valid: bool,
     pub pools: Vec<Uuid>,
 }
 
-/// The good tickets of an order, which is locked.
+/// The tickets of an order, those that were given back before too: what one of them is worth depends on all.
 pub(super) async fn returnable(db: &mut PgConnection, id: OrderId) -> Result<Vec<Returnable>> {
     let tickets = sqlx::query_as!(
         Returnable,
-        r#"select t.id as "id: TicketId", t.price,
+        r#"select t.id as "id: TicketId", t.price, t.status = 'valid' as "valid!",
                   array(select pool_id from ticket_type_pools p where p.ticket_type_id = t.ticket_type_id) as "pools!"
-           from tickets t where t.order_id = $1 and t.status = 'valid' order by t.id"#,
+           from tickets t where t.order_id = $1 order by t.id"#,
         id as _,
     );
     Ok(tickets.fetch_all(db).await?)
+}
+
+pub(super) async fn is_given_back(db: &mut PgConnection, id: TicketId) -> Result<bool> {
+    let status = sqlx::query_scalar!(
+        r#"select status as "status: TicketStatus" from tickets where id = $1"#,
+        id as _,
+    );
+    Ok(status.fetch_one(db).await? == TicketStatus::Cancelled)
 }
 
 pub(super) async fn cancel(db: &mut PgConnection, tickets: &[&Returnable]) -> Result<()> {
@@ -98,8 +129,8 @@ pub(super) async fn cancel(db: &mut PgConnection, tickets: &[&Returnable]) -> Re
     Ok(())
 }
 
-/// The order of a ticket, and whose it is.
-pub async fn order_of(db: &mut PgConnection, id: TicketId) -> Result<Option<OrderId>> {
+/// The order of a ticket.
+pub(super) async fn order_of(db: &mut PgConnection, id: TicketId) -> Result<Option<OrderId>> {
     let order = sqlx::query_scalar!(
         r#"select order_id as "order_id: OrderId" from tickets where id = $1"#,
         id as _,

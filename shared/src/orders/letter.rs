@@ -1,0 +1,156 @@
+//! What every mail about an order says: what takes place, when and where, and the way to the order.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::status::OrderStatus;
+use super::tickets::TicketStatus;
+use crate::config::Config;
+use crate::error::Result;
+use crate::ids::{OrderId, OrganizationId, TicketId};
+use crate::mail::Letter;
+
+/// An order as mails tell of it.
+pub(super) struct Told {
+    pub id: OrderId,
+    pub organization_id: OrganizationId,
+    pub status: OrderStatus,
+    pub reason: Option<String>,
+    pub currency: String,
+    pub tickets: Json<Vec<ToldTicket>>,
+    email: String,
+    secret: String,
+    locale: String,
+    title: String,
+    starts_at: DateTime<Utc>,
+    ends_at: DateTime<Utc>,
+    time_zone: String,
+    venue: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ToldTicket {
+    pub id: TicketId,
+    pub code: String,
+    pub kind: String,
+    pub name: String,
+    pub status: TicketStatus,
+}
+
+pub(super) async fn told(db: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<Told>> {
+    let ids: Vec<Uuid> = orders.iter().map(|id| id.0).collect();
+    let told = sqlx::query_as!(
+        Told,
+        r#"select o.id as "id!: OrderId", o.organization_id as "organization_id!: OrganizationId",
+                  o.status as "status!: OrderStatus", o.reason, o.currency as "currency!", o.email as "email!",
+                  o.secret as "secret!", coalesce(u.locale, 'en') as "locale!", e.title as "title!",
+                  e.starts_at as "starts_at!", e.ends_at as "ends_at!", e.time_zone as "time_zone!",
+                  case when v.id is not null then concat_ws(', ', v.name, v.address, v.city) end as venue,
+                  (select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'code', t.code, 'kind', i.name,
+                                                                'name', coalesce(t.attendee ->> 'name', ''),
+                                                                'status', t.status)
+                                             order by t.id), '[]')
+                   from tickets t join order_items i on i.order_id = t.order_id and i.ticket_type_id = t.ticket_type_id
+                   where t.order_id = o.id) as "tickets!: Json<Vec<ToldTicket>>"
+           from orders o join events e on e.id = o.event_id
+                left join venues v on v.id = e.venue_id left join users u on u.id = o.user_id
+           where o.id = any($1)"#,
+        &ids,
+    );
+    Ok(told.fetch_all(db).await?)
+}
+
+impl Told {
+    /// A mail to the buyer; `more` is what it says besides.
+    pub fn letter(
+        &self,
+        config: &Config,
+        template: &'static str,
+        cause: String,
+        more: Value,
+    ) -> Letter {
+        let home = config.general.public_url.0.as_str().trim_end_matches('/');
+        let (id, secret) = (self.id, &self.secret);
+        let mut params = Map::new();
+        let always = json!({
+            "event": self.title,
+            "when": when(self.starts_at, self.ends_at, &self.time_zone),
+            "venue": self.venue,
+            "order": id,
+            // Not `link`: that is forgotten when a mail is sent, and this one may be sent again.
+            "order_link": format!("{home}/api/v1/orders/{id}?secret={secret}"),
+        });
+        for part in [always, more] {
+            if let Value::Object(part) = part {
+                params.extend(part);
+            }
+        }
+        Letter {
+            organization_id: Some(self.organization_id),
+            cause,
+            recipient: self.email.clone(),
+            template,
+            locale: self.locale.clone(),
+            params: params.into(),
+        }
+    }
+}
+
+const DAY: &str = "%A, %-d %B %Y, %H:%M";
+
+/// A span of time where it takes place, with the zone: the reader may be elsewhere.
+fn when(starts_at: DateTime<Utc>, ends_at: DateTime<Utc>, zone: &str) -> String {
+    let zone: Tz = zone.parse().unwrap_or(Tz::UTC);
+    let (from, to) = (starts_at.with_timezone(&zone), ends_at.with_timezone(&zone));
+    let end = if from.date_naive() == to.date_naive() {
+        to.format("%H:%M")
+    } else {
+        to.format(DAY)
+    };
+    format!("{} – {end} ({zone})", from.format(DAY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    #[test]
+    fn times_are_those_of_the_place() {
+        let evening = (at("2026-07-10T18:00:00Z"), at("2026-07-10T20:30:00Z"));
+        let (from, to) = evening;
+        assert_eq!(
+            when(from, to, "Europe/Berlin"),
+            "Friday, 10 July 2026, 20:00 – 22:30 (Europe/Berlin)"
+        );
+        assert_eq!(
+            when(from, to, "Asia/Tokyo"),
+            "Saturday, 11 July 2026, 03:00 – 05:30 (Asia/Tokyo)"
+        );
+        assert_eq!(
+            when(from, to, "Africa/Nairobi"),
+            "Friday, 10 July 2026, 21:00 – 23:30 (Africa/Nairobi)"
+        );
+    }
+
+    #[test]
+    fn what_ends_on_another_day_says_so() {
+        let night = when(
+            at("2026-02-10T21:00:00Z"),
+            at("2026-02-11T03:00:00Z"),
+            "Europe/Berlin",
+        );
+        assert_eq!(
+            night,
+            "Tuesday, 10 February 2026, 22:00 – Wednesday, 11 February 2026, 04:00 (Europe/Berlin)"
+        );
+    }
+}

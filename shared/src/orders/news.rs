@@ -1,0 +1,120 @@
+//! Mails about what became of an order after it was paid, each once.
+
+use serde_json::{Value, json};
+
+use super::jobs::{News, Tell};
+use super::letter::{self, Told};
+use super::refunds;
+use crate::config::Config;
+use crate::error::Result;
+use crate::ids::{RefundId, TicketId};
+use crate::mail::{self, Letter};
+use crate::money;
+use crate::tx::Tx;
+
+/// Mails the buyer what became of their order.
+pub async fn tell(tx: &mut Tx, config: &Config, job: &Tell) -> Result<()> {
+    let Some(order) = letter::told(tx, &[job.order_id]).await?.pop() else {
+        return Ok(());
+    };
+    let letter = match &job.news {
+        News::NotWanted { refund_id } => Some(not_wanted(tx, &order, config, *refund_id).await?),
+        News::Refunded { refund_id } => Some(refunded(tx, &order, config, *refund_id).await?),
+        News::GivenBack { tickets, refund_id } => {
+            given_back(tx, &order, config, tickets, *refund_id).await?
+        }
+        News::EventCancelled { refund_id } => {
+            event_cancelled(tx, &order, config, *refund_id).await?
+        }
+    };
+    mail::write_all(tx, letter.as_slice()).await?;
+    Ok(())
+}
+
+/// Money that has nothing to pay for, and why.
+async fn not_wanted(
+    tx: &mut Tx,
+    order: &Told,
+    config: &Config,
+    refund_id: RefundId,
+) -> Result<Letter> {
+    let refund = refunds::get(tx, refund_id).await?;
+    let why = match refund.reason.as_str() {
+        "sold_out" => "sold_out",
+        _ if order.status.is_sold() => "paid_twice",
+        _ => "too_late",
+    };
+    let more = json!({ "why": why, "amount": money::text(refund.amount, &order.currency) });
+    let cause = format!("payment-not-wanted:{refund_id}");
+    Ok(order.letter(config, "payment-not-wanted", cause, more))
+}
+
+async fn refunded(
+    tx: &mut Tx,
+    order: &Told,
+    config: &Config,
+    refund_id: RefundId,
+) -> Result<Letter> {
+    let more = json!({
+        "amount": amount(tx, order, Some(refund_id)).await?,
+        "by_hand": refunds::is_by_hand(tx, refund_id).await?,
+    });
+    let cause = format!("order-refunded:{refund_id}");
+    Ok(order.letter(config, "order-refunded", cause, more))
+}
+
+/// A ticket is given back once, so the first of them names the cause.
+async fn given_back(
+    tx: &mut Tx,
+    order: &Told,
+    config: &Config,
+    tickets: &[TicketId],
+    refund_id: Option<RefundId>,
+) -> Result<Option<Letter>> {
+    let Some(first) = tickets.first() else {
+        return Ok(None);
+    };
+    let given = order.tickets.iter().filter(|t| tickets.contains(&t.id));
+    let given: Vec<Value> = given
+        .map(|t| json!({ "type": t.kind, "code": t.code, "name": t.name }))
+        .collect();
+    let more = json!({
+        "tickets": given,
+        "all": !order.status.is_sold(),
+        "amount": amount(tx, order, refund_id).await?,
+    });
+    let cause = format!("tickets-given-back:{first}");
+    Ok(Some(order.letter(
+        config,
+        "tickets-given-back",
+        cause,
+        more,
+    )))
+}
+
+/// Nothing if the order was called off for another reason in the same moment.
+async fn event_cancelled(
+    tx: &mut Tx,
+    order: &Told,
+    config: &Config,
+    refund_id: Option<RefundId>,
+) -> Result<Option<Letter>> {
+    if order.reason.as_deref() != Some(super::EVENT_CANCELLED) {
+        return Ok(None);
+    }
+    let more = json!({
+        "had_tickets": !order.tickets.is_empty(),
+        "amount": amount(tx, order, refund_id).await?,
+    });
+    let cause = format!("event-cancelled:{}", order.id);
+    Ok(Some(order.letter(config, "event-cancelled", cause, more)))
+}
+
+/// What goes back, in words; none if nothing does.
+async fn amount(tx: &mut Tx, order: &Told, refund_id: Option<RefundId>) -> Result<Option<String>> {
+    let Some(refund_id) = refund_id else {
+        return Ok(None);
+    };
+    let refund = refunds::get(tx, refund_id).await?;
+    Ok(Some(money::text(refund.amount, &order.currency)))
+}
