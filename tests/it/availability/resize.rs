@@ -2,11 +2,11 @@
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
-use shared::stock;
-use tests::{World, on_sale, standard, workshop, world};
+use serde_json::json;
+use tests::{on_sale, standard, workshop, world};
 
 use super::{at, hold, id, placed};
+use crate::orders::{bought, card_order};
 
 #[tokio::test]
 async fn a_resize_moves_what_is_left_and_never_below_what_is_held() {
@@ -92,41 +92,13 @@ async fn a_resize_in_the_middle_of_a_rush_never_takes_a_held_place() {
     .await;
 }
 
-/// Tickets that were sold before, of the event's first type.
-async fn sold(world: &World, event: &Value, number: i32) {
-    let order = "
-        with o as (
-            insert into orders (id, organization_id, event_id, email, status, method, currency, total, paid,
-                                refund_policy, attendees, hold, payment_deadline, placed_at, asked_at)
-            select gen_random_uuid(), organization_id, id, 'mia@example.org', 'paid', 'free', currency, 0, 0,
-                   '{}', '[]', '{}', starts_at, created_at, created_at
-            from events where id = $1
-            returning id, event_id, organization_id, placed_at
-        ), t as (
-            insert into tickets (id, order_id, event_id, organization_id, ticket_type_id, code, status, price,
-                                 attendee, created_at)
-            select gen_random_uuid(), o.id, event_id, organization_id, $2, gen_random_uuid()::text, 'valid', 0,
-                   '{}', placed_at
-            from o, generate_series(1, $3)
-        )
-        update pools set sold = sold + $3, version = version + 1
-        where id in (select pool_id from ticket_type_pools where ticket_type_id = $2)";
-    sqlx::query(order)
-        .bind(id(&event["id"]))
-        .bind(id(&event["ticket_types"][0]["id"]))
-        .bind(number)
-        .execute(world.app.pool())
-        .await
-        .expect("sold");
-    stock::reconcile(&world.app).await.expect("told");
-}
-
 #[tokio::test]
 async fn a_limit_that_comes_later_counts_what_was_sold_and_held_before() {
     world(async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;
         let event = on_sale(&organizer, &workshop(), &standard()).await;
-        sold(world, &event, 8).await;
+        let paid = card_order(&event, 8, "pm_card_visa");
+        bought(world, &world.stranger(), &paid).await;
         let kind = id(&event["ticket_types"][0]["id"]);
         let few = format!("{}/ticket-types/{kind}", at(&event));
         let total = |places: i32| json!({"total_capacity": places, "version": 2});

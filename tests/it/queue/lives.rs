@@ -379,6 +379,8 @@ async fn workers_outlive_a_restart_of_postgres_and_take_nothing_from_each_other(
     let one_at_a_time = || {
         let mut engine = place.engine();
         engine.settings.concurrency = 1;
+        // That of an installation: who is slow to come back is not taken for dead.
+        engine.settings.heartbeat.0 = SECOND;
         start(engine)
     };
     let (one, other) = (one_at_a_time(), one_at_a_time());

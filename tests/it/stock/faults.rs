@@ -64,7 +64,7 @@ impl Event {
     /// What Postgres says after a sale that Redis has not heard of; nothing if there are not enough places.
     async fn sell(self, app: &App, places: i32) -> Option<Told> {
         let sold = sqlx::query_as(
-            "update pools set sold = sold + $2, version = version + 1
+            "update pools set sold = sold + $2, sold_elsewhere = sold_elsewhere + $2, version = version + 1
              where id = $1 and sold + $2 <= capacity returning id, capacity, sold, version",
         );
         let sold = sold.bind(self.session).bind(places);
