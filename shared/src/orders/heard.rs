@@ -75,7 +75,7 @@ pub async fn heard(app: &App, event_id: &str) -> Result<()> {
     } else if kind.starts_with("checkout.session.") {
         checkout(app, &heard, object).await
     } else if kind.starts_with("refund.") {
-        refund(app, object).await
+        refunds::heard(app, object).await
     } else if kind.starts_with("charge.dispute.") {
         dispute(app, &heard).await
     } else {
@@ -106,17 +106,6 @@ async fn checkout(app: &App, heard: &Kept, checkout_id: &str) -> Result<()> {
         pay::end(app, order_id, outcome).await?;
     }
     Ok(())
-}
-
-async fn refund(app: &App, reference: &str) -> Result<()> {
-    let id = refunds::by_reference(&mut *app.read().await?, reference).await?;
-    let Some(id) = id else { return Ok(()) };
-    let Some(outcome) = refunds::ask(app, id).await? else {
-        return Ok(());
-    };
-    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
-    refunds::settle(&mut tx, id, &outcome).await?;
-    tx.commit().await
 }
 
 /// A dispute marks its order until it is closed.

@@ -13,6 +13,7 @@ use super::OrderError;
 use super::jobs::{News, Tell};
 use super::status::{OrderStatus, Provider};
 use super::store::{self, Entry};
+use crate::access::{Actor, Scope};
 use crate::activity::Activity;
 use crate::app::App;
 use crate::clock::Time;
@@ -45,6 +46,18 @@ pub enum RefundStatus {
     Processing,
     Succeeded,
     Failed,
+}
+
+impl RefundStatus {
+    /// Even money that has gone out may come back, from an account that is closed.
+    fn leads_to(self, next: Self) -> bool {
+        match self {
+            Self::Requested => true,
+            Self::Processing => next != Self::Requested,
+            Self::Succeeded => next == Self::Failed,
+            Self::Failed => false,
+        }
+    }
 }
 
 /// A refund to be asked for.
@@ -180,16 +193,84 @@ pub async fn ask(app: &App, id: RefundId) -> Result<Option<RefundOutcome>> {
         }
         refund => refund?,
     };
-    Ok(Some(RefundOutcome {
-        provider: Provider::Stripe,
-        status: match refund.status {
-            AtStripe::Succeeded => RefundStatus::Succeeded,
-            AtStripe::Failed | AtStripe::Canceled => RefundStatus::Failed,
-            AtStripe::Pending | AtStripe::RequiresAction => RefundStatus::Processing,
-        },
-        reference: refund.id,
-        failure: refund.failure_reason,
-    }))
+    Ok(Some(refund.into()))
+}
+
+impl From<stripe_api::Refund> for RefundOutcome {
+    fn from(refund: stripe_api::Refund) -> Self {
+        Self {
+            provider: Provider::Stripe,
+            status: match refund.status {
+                AtStripe::Succeeded => RefundStatus::Succeeded,
+                AtStripe::Failed | AtStripe::Canceled => RefundStatus::Failed,
+                AtStripe::Pending | AtStripe::RequiresAction => RefundStatus::Processing,
+            },
+            reference: refund.id,
+            failure: refund.failure_reason,
+        }
+    }
+}
+
+/// Sees to a refund that Stripe tells of by itself: ours, or one that somebody has made at Stripe, which becomes ours.
+pub async fn heard(app: &App, reference: &str) -> Result<()> {
+    let refund = app.stripe.refund_status(reference).await?;
+    let told = refund.metadata.get("refund_id").and_then(|id| id.parse().ok());
+    let (payment, amount) = (refund.payment.clone(), refund.amount);
+    let outcome = RefundOutcome::from(refund);
+    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+    let known = known(&mut tx, told.map(RefundId), reference).await?;
+    let id = match (known, payment) {
+        (Some(id), _) => Some(id),
+        (None, Some(payment)) if outcome.status != RefundStatus::Failed => {
+            adopt(&mut tx, &payment, reference, amount).await?
+        }
+        _ => None,
+    };
+    if let Some(id) = id {
+        settle(&mut tx, id, &outcome).await?;
+    }
+    tx.commit().await
+}
+
+async fn known(
+    db: &mut PgConnection,
+    told: Option<RefundId>,
+    reference: &str,
+) -> Result<Option<RefundId>> {
+    let id = sqlx::query_scalar!(
+        r#"select id as "id: RefundId" from refunds where provider_id = $2 or id = $1 and provider_id is null"#,
+        told as _,
+        reference,
+    );
+    Ok(id.fetch_optional(db).await?)
+}
+
+/// Writes down a refund that was made at Stripe itself. Nothing for a payment that is none of ours.
+async fn adopt(
+    tx: &mut Tx,
+    payment: &str,
+    reference: &str,
+    amount: i64,
+) -> Result<Option<RefundId>> {
+    let order_id = sqlx::query_scalar!(
+        r#"select order_id as "order_id: OrderId" from ledger where kind = 'payment' and reference = $1"#,
+        payment,
+    );
+    let Some(order_id) = order_id.fetch_optional(&mut **tx).await? else {
+        return Ok(None);
+    };
+    store::lock(tx, &[order_id]).await?;
+    // Two events of one refund may be seen to at once: the second finds what the first wrote.
+    if let Some(id) = known(tx, None, reference).await? {
+        return Ok(Some(id));
+    }
+    let new = NewRefund {
+        order_id,
+        payment_id: Some(payment.to_owned()),
+        amount,
+        reason: "made_at_stripe".to_owned(),
+    };
+    Ok(Some(insert(tx, &new).await?))
 }
 
 /// Writes down what became of it; the same again changes nothing.
@@ -200,13 +281,14 @@ pub async fn settle(tx: &mut Tx, id: RefundId, outcome: &RefundOutcome) -> Resul
     );
     let order_id = order_id.fetch_one(&mut **tx).await?;
     let orders = store::lock(tx, &[order_id]).await?;
-    let Some(open) = open(tx, id).await? else {
-        return Ok(());
-    };
     let (order, now) = (
         orders.into_iter().next().ok_or(OrderError::NotFound)?,
         tx.now(),
     );
+    let (before, amount) = standing(tx, id).await?;
+    if !before.leads_to(outcome.status) {
+        return Ok(());
+    }
     let reference = Some(&outcome.reference).filter(|reference| !reference.is_empty());
     sqlx::query!(
         "update refunds set status = $2, provider_id = coalesce($3, provider_id), failure = $4, updated_at = $5
@@ -219,33 +301,38 @@ pub async fn settle(tx: &mut Tx, id: RefundId, outcome: &RefundOutcome) -> Resul
     )
     .execute(&mut **tx)
     .await?;
-    let status = match outcome.status {
+    let entry = |amount, reference: String| Entry {
+        organization_id: order.organization_id,
+        event_id: order.event_id,
+        order_id,
+        kind: "refund",
+        amount,
+        currency: order.currency.clone(),
+        provider: outcome.provider.name(),
+        reference,
+    };
+    let kind = match outcome.status {
         RefundStatus::Requested | RefundStatus::Processing => return Ok(()),
         RefundStatus::Failed => {
-            uncount(tx, order_id, open.amount).await?;
+            uncount(tx, order_id, amount).await?;
+            if before == RefundStatus::Succeeded {
+                let back = entry(amount, came_back(&outcome.reference));
+                store::insert_entries(tx, &[back], now).await?;
+            }
             tracing::error!(%order_id, refund_id = %id, "a refund failed: somebody must see to it");
             "order.refund_failed"
         }
         RefundStatus::Succeeded => {
-            let entry = Entry {
-                organization_id: order.organization_id,
-                event_id: order.event_id,
-                order_id,
-                kind: "refund",
-                amount: -open.amount,
-                currency: order.currency.clone(),
-                provider: outcome.provider.name(),
-                reference: outcome.reference.clone(),
-            };
-            store::insert_entries(tx, &[entry], now).await?;
+            let gone = entry(-amount, outcome.reference.clone());
+            store::insert_entries(tx, &[gone], now).await?;
             "order.refunded"
         }
     };
     tx.record(Activity {
         organization_id: Some(order.organization_id),
-        kind: status,
+        kind,
         subject: order_id.into(),
-        data: json!({ "refund_id": id, "amount": open.amount, "failure": outcome.failure }),
+        data: json!({ "refund_id": id, "amount": amount, "failure": outcome.failure }),
     });
     if outcome.status == RefundStatus::Succeeded {
         let news = News::Refunded { refund_id: id };
@@ -254,6 +341,20 @@ pub async fn settle(tx: &mut Tx, id: RefundId, outcome: &RefundOutcome) -> Resul
     }
     tx.announce(order_id);
     Ok(())
+}
+
+/// How the ledger names the money of a refund that the bank sent back.
+pub(super) fn came_back(reference: &str) -> String {
+    format!("{reference} came back")
+}
+
+async fn standing(db: &mut PgConnection, id: RefundId) -> Result<(RefundStatus, i64)> {
+    let refund = sqlx::query!(
+        r#"select status as "status: RefundStatus", amount from refunds where id = $1"#,
+        id as _,
+    );
+    let refund = refund.fetch_one(db).await?;
+    Ok((refund.status, refund.amount))
 }
 
 async fn uncount(db: &mut PgConnection, order_id: OrderId, amount: i64) -> Result<()> {
@@ -301,15 +402,6 @@ async fn follow(tx: &mut Tx, order: &store::Locked) -> Result<()> {
         data: json!({ "status": [order.status, status], "payment": {} }),
     });
     Ok(())
-}
-
-/// The refund that Stripe knows by this name.
-pub async fn by_reference(db: &mut PgConnection, reference: &str) -> Result<Option<RefundId>> {
-    let id = sqlx::query_scalar!(
-        r#"select id as "id: RefundId" from refunds where provider_id = $1"#,
-        reference
-    );
-    Ok(id.fetch_optional(db).await?)
 }
 
 /// Refunds that were left lying since before `before`.
