@@ -6,14 +6,11 @@ update events e set prices = p.prices, prices_until = '-infinity'
 from (select event_id, range_agg(int8range(price, price, '[]')) as prices from ticket_types where not hidden group by 1) p
 where p.event_id = e.id;
 
--- Words and prices are looked for among the soonest events first: the time lies in the same index, so that what fits
--- only later is not even listed.
+-- Prices are looked for among the soonest events first: the time lies in the same index, so that what fits only later is
+-- not even listed. (Words are not: GIN would read every beginning within a wide range of dates.)
 create extension if not exists btree_gist;
-create extension if not exists btree_gin;
 create index events_by_prices on events using gist (prices, starts_at) where status <> 'draft';
 drop index events_by_highest_price;
-create index events_by_words_and_start on events using gin (words, starts_at);
-drop index events_by_words;
 
 -- Without these the planner takes one in two hundred for granted, and fetches a quarter of all events to sort them.
 create statistics events_by_category_counted on (lower(category)) from events;
