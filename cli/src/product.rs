@@ -7,6 +7,12 @@ use shared::config::Config;
 
 use crate::{admin, doctor, health, reference, run, serve, settings, up};
 
+#[derive(clap::Args)]
+pub struct Audit {
+    /// The day, like 2026-01-31, from midnight to midnight in UTC; yesterday unless given
+    day: Option<chrono::NaiveDate>,
+}
+
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Run everything for development: private servers, demo data, a mail catcher, a stand-in for Stripe, the API and a worker
@@ -21,6 +27,8 @@ pub enum Command {
     Seed,
     /// Compare Redis with Postgres, repair what differs, and say what it was
     Reconcile,
+    /// Compare the ledger of a day with what Stripe has moved, and fail when they differ
+    Audit(Audit),
     /// Manage platform administrators
     #[command(subcommand)]
     Admin(admin::Admin),
@@ -51,6 +59,7 @@ impl Command {
                 .await
                 .map(|()| ExitCode::SUCCESS),
             Self::Reconcile => run::reconcile(Arc::new(config()?)).await,
+            Self::Audit(Audit { day }) => run::audit(Arc::new(config()?), day).await,
             Self::Admin(admin) => admin.run(config()?).await,
             Self::Doctor => doctor::doctor().await,
             Self::Health(options) => health::health(options, &config()?).await,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use chrono::NaiveDate;
 use sandbox::stripe::{Delivery, Options, Target};
 use sandbox::{Inbox, Stripe};
 use secrecy::SecretString;
@@ -15,7 +16,7 @@ use shared::clock::Clock;
 use shared::config::{Config, Mode};
 use shared::ids;
 use shared::seed::{self, DEMO_ADMIN, DEMO_KEY, DEMO_ORGANIZER, DEMO_PASSWORD};
-use shared::{stock, telemetry};
+use shared::{orders, stock, telemetry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +82,25 @@ pub async fn reconcile(config: Arc<Config>) -> anyhow::Result<ExitCode> {
         drift.events, drift.drifted, drift.places, drift.missing
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Compares our books of a day with Stripe's; tells what differs.
+pub async fn audit(config: Arc<Config>, day: Option<NaiveDate>) -> anyhow::Result<ExitCode> {
+    let app = app(&config)?;
+    let yesterday = app.clock.now().date_naive().pred_opt();
+    let Some(day) = day.or(yesterday) else {
+        bail!("there is no day before this one");
+    };
+    let report = orders::audit::audit(&app, day).await?;
+    println!(
+        "{} movements at Stripe on {day}: {} differ from the ledger.",
+        report.compared,
+        report.differences.len()
+    );
+    for difference in &report.differences {
+        println!("{difference}");
+    }
+    Ok(ExitCode::from(u8::from(!report.differences.is_empty())))
 }
 
 fn app(config: &Config) -> anyhow::Result<App> {

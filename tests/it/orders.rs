@@ -1,6 +1,8 @@
 //! Orders, from the hold to the ticket and back.
 
+mod audit;
 mod failures;
+mod money;
 mod placing;
 
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The jobs of orders.
 
 use chrono::TimeDelta;
-use shared::orders::jobs::{Ask, Chase, Confirm, Heard, PayBack, Purchase, RefundAll, Tell};
+use shared::orders::jobs::{Ask, Audit, Chase, Confirm, Heard, PayBack, Purchase, RefundAll, Tell};
 use shared::orders::{self, Back, EVENT_CANCELLED, Given, pay, refunds};
 use shared::{App, Result};
 
@@ -68,6 +68,17 @@ pub async fn pay_back(context: JobContext<Hands>, job: PayBack) -> JobResult {
 
 pub async fn heard(context: JobContext<Hands>, job: Heard) -> JobResult {
     orders::heard(&context.state.app, &job.event_id).await?;
+    Ok(())
+}
+
+/// Differences are an alarm for somebody to look at, not a failure of the job.
+pub async fn audit(context: JobContext<Hands>, job: Audit) -> JobResult {
+    let report = orders::audit::audit(&context.state.app, job.day).await?;
+    for difference in &report.differences {
+        tracing::error!(day = %job.day, %difference, "the books differ from Stripe's");
+    }
+    metrics::gauge!("holdfast_ledger_differences")
+        .set(u32::try_from(report.differences.len()).unwrap_or(u32::MAX));
     Ok(())
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use shared::access::{Actor, Scope};
 use shared::accounts::jobs::ForgetSessions;
 use shared::activity::{self, Seal, Verdict, Verify};
 use shared::events::{self, Advance};
 use shared::idempotency::{self, Forget};
 use shared::mail::Outbox;
-use shared::orders::jobs::Chase;
+use shared::orders::jobs::{Audit, Chase};
 use shared::organizations::invitations::{self, ForgetInvitations};
 use shared::stock::{self, Reconcile};
 use shared::{App, Result, Tx};
@@ -67,6 +68,7 @@ pub fn registry() -> Registry<Hands> {
         .on(orders::pay_back)
         .on(orders::heard)
         .on(orders::refund_all)
+        .on(orders::audit)
 }
 
 fn recurring() -> Vec<Recurring> {
@@ -78,6 +80,12 @@ fn recurring() -> Vec<Recurring> {
             CatchUp::Latest,
             |_| Advance {},
         ),
+        // Of the day before the last: whatever was under way at midnight has long been settled.
+        Recurring::new("orders.audit", minutes(24 * 60), CatchUp::Each(7), |tick| {
+            Audit {
+                day: (tick - TimeDelta::hours(25)).date_naive(),
+            }
+        }),
         Recurring::new("orders.chase", minutes(1), CatchUp::Latest, |_| Chase {}),
         Recurring::new("stock.reconcile", minutes(1), CatchUp::Latest, |_| {
             Reconcile {}

@@ -1,5 +1,6 @@
 //! Work on orders that is done later.
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{OrderId, RefundId, TicketId};
@@ -115,7 +116,9 @@ impl Job for RefundAll {
 
 /// Compares a day of the ledger with what Stripe has counted.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Audit {}
+pub struct Audit {
+    pub day: NaiveDate,
+}
 
 impl Job for Audit {
     const KIND: &'static str = "orders.audit";

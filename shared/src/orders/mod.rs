@@ -17,6 +17,7 @@
 //! An order has the id of its hold, so one hold makes one order. Placing it touches no hot row: its places are held in
 //! Redis, do not lapse any more, and are taken from the pools when it is paid.
 
+pub mod audit;
 mod cancel;
 mod confirm;
 mod heard;

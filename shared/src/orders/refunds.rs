@@ -214,7 +214,10 @@ impl From<stripe_api::Refund> for RefundOutcome {
 /// Sees to a refund that Stripe tells of by itself: ours, or one that somebody has made at Stripe, which becomes ours.
 pub async fn heard(app: &App, reference: &str) -> Result<()> {
     let refund = app.stripe.refund_status(reference).await?;
-    let told = refund.metadata.get("refund_id").and_then(|id| id.parse().ok());
+    let told = refund
+        .metadata
+        .get("refund_id")
+        .and_then(|id| id.parse().ok());
     let (payment, amount) = (refund.payment.clone(), refund.amount);
     let outcome = RefundOutcome::from(refund);
     let mut tx = app.begin(Actor::System, Scope::Everything).await?;
