@@ -7,7 +7,7 @@ use shared::error::{Code, Fault, Result};
 use shared::orders;
 use stripe_api::webhook::{self, Rejected};
 
-use crate::http::allowed::Public;
+use crate::http::allowed::Teller;
 use crate::http::answer::Reply;
 use crate::http::body::Raw;
 use crate::http::tags::Tag;
@@ -46,24 +46,24 @@ impl Webhooks {
     )]
     async fn stripe(
         &self,
-        public: Public,
+        teller: Teller,
         /// `t=…,v1=…`
         #[oai(name = "Stripe-Signature")]
         signature: Header<Option<String>>,
         body: Raw,
     ) -> Reply<Noted> {
-        let event = verified(&public, &body.0, signature.0.as_deref().unwrap_or_default())?;
-        public
+        let event = verified(&teller, &body.0, signature.0.as_deref().unwrap_or_default())?;
+        teller
             .change(async |tx| orders::hear(tx, &event).await)
             .await?;
         Ok(Noted::Noted)
     }
 }
 
-fn verified(public: &Public, body: &[u8], signature: &str) -> Result<webhook::Event> {
-    let stripe = &public.config().stripe;
+fn verified(teller: &Teller, body: &[u8], signature: &str) -> Result<webhook::Event> {
+    let stripe = &teller.config().stripe;
     let secrets: &[SecretString] = &stripe.webhook_secrets.0;
-    let (now, tolerance) = (public.now().timestamp(), stripe.webhook_tolerance.0);
+    let (now, tolerance) = (teller.now().timestamp(), stripe.webhook_tolerance.0);
     let event = webhook::verify(body, signature, secrets, now, tolerance);
     Ok(event.map_err(NotStripe)?)
 }

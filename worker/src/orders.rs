@@ -1,7 +1,9 @@
 //! The jobs of orders.
 
 use chrono::TimeDelta;
-use shared::orders::jobs::{Ask, Audit, Chase, Confirm, Heard, PayBack, Purchase, RefundAll, Tell};
+use shared::orders::jobs::{
+    Ask, Audit, Chase, Confirm, ForgetHeard, Heard, PayBack, Purchase, RefundAll, Tell,
+};
 use shared::orders::{self, Back, EVENT_CANCELLED, Given, pay, refunds};
 use shared::{App, Result};
 
@@ -79,6 +81,15 @@ pub async fn audit(context: JobContext<Hands>, job: Audit) -> JobResult {
     }
     metrics::gauge!("holdfast_ledger_differences")
         .set(u32::try_from(report.differences.len()).unwrap_or(u32::MAX));
+    Ok(())
+}
+
+pub async fn forget_heard(context: JobContext<Hands>, _: ForgetHeard) -> JobResult {
+    while context
+        .change(async |tx| orders::forget_heard(tx, BATCH.into()).await)
+        .await?
+        > 0
+    {}
     Ok(())
 }
 

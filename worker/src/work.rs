@@ -10,7 +10,7 @@ use shared::activity::{self, Seal, Verdict, Verify};
 use shared::events::{self, Advance};
 use shared::idempotency::{self, Forget};
 use shared::mail::Outbox;
-use shared::orders::jobs::{Audit, Chase};
+use shared::orders::jobs::{Audit, Chase, ForgetHeard};
 use shared::organizations::invitations::{self, ForgetInvitations};
 use shared::stock::{self, Reconcile};
 use shared::{App, Result, Tx};
@@ -69,6 +69,7 @@ pub fn registry() -> Registry<Hands> {
         .on(orders::heard)
         .on(orders::refund_all)
         .on(orders::audit)
+        .on(orders::forget_heard)
 }
 
 fn recurring() -> Vec<Recurring> {
@@ -86,6 +87,12 @@ fn recurring() -> Vec<Recurring> {
                 day: (tick - TimeDelta::hours(25)).date_naive(),
             }
         }),
+        Recurring::new(
+            "stripe.forget_heard",
+            minutes(24 * 60),
+            CatchUp::Latest,
+            |_| ForgetHeard {},
+        ),
         Recurring::new("orders.chase", minutes(1), CatchUp::Latest, |_| Chase {}),
         Recurring::new("stock.reconcile", minutes(1), CatchUp::Latest, |_| {
             Reconcile {}

@@ -6,6 +6,7 @@
 //! | argument | lets in | with the scope |
 //! |---|---|---|
 //! | [`Public`] | anybody | nothing |
+//! | [`Teller`] | anybody, uncounted: who it is must be proved by a signature | nothing |
 //! | [`SignedIn`] | a person who is signed in | nothing: they act for themselves |
 //! | [`Belonging`] | who belongs to the organization of the path, or to any | where they belong |
 //! | `Allowed<P>` of a right `P` | whoever holds the right somewhere | where they hold it |
@@ -56,6 +57,8 @@ pub trait Permission: Send + Sync + 'static {
     const SCHEMES: &'static [Scheme];
     /// Counted against the tighter limit of their address as well.
     const TIGHT: bool = false;
+    /// Counted against the limits of the caller and of their address.
+    const COUNTED: bool = true;
     /// About the organization that the path names, if it names one.
     const PLACED: bool = false;
 
@@ -130,6 +133,8 @@ pub(crate) use permissions;
 /// Says of a permission that it is counted more tightly.
 pub(crate) const TIGHT: bool = true;
 
+/// For services that tell us things and prove by a signature who they are: they are many calls from few addresses.
+pub type Teller = Allowed<SignedTeller>;
 /// Anybody may do this. Whoever does give credentials must give good ones.
 pub type Public = Allowed<Anybody>;
 /// The same for operations that guess at secrets or send mails: counted more tightly.
@@ -145,6 +150,7 @@ pub type Admin = Allowed<PlatformAdmin>;
 /// For services of ours, by a key of the scope `internal`.
 pub type Internal = Allowed<OurService>;
 
+pub struct SignedTeller;
 pub struct Anybody;
 pub struct Newcomer;
 pub struct AnyPerson;
@@ -155,6 +161,15 @@ pub struct OurService;
 
 impl Permission for Anybody {
     const SCHEMES: &'static [Scheme] = &[];
+
+    fn scope(_: &Caller) -> Result<Scope> {
+        Ok(Scope::nothing())
+    }
+}
+
+impl Permission for SignedTeller {
+    const SCHEMES: &'static [Scheme] = &[];
+    const COUNTED: bool = false;
 
     fn scope(_: &Caller) -> Result<Scope> {
         Ok(Scope::nothing())
@@ -490,7 +505,7 @@ impl Credentials {
 
 impl Access {
     /// Finds out who is calling and counts the call.
-    async fn of(request: &Request, tight: bool) -> Result<Self> {
+    async fn of(request: &Request, tight: bool, counted: bool) -> Result<Self> {
         let app: &App = request.data().expect("the app is given to every request");
         if request
             .uri()
@@ -501,7 +516,11 @@ impl Access {
         }
         Ok(Self {
             app: app.clone(),
-            caller: counted_caller(request, app, tight).await?,
+            caller: if counted {
+                counted_caller(request, app, tight).await?
+            } else {
+                Caller::stranger()
+            },
             request_id: id_of(request).clone(),
             method: request.method().to_string(),
             path: request.uri().to_string(),
@@ -596,7 +615,9 @@ impl<'a, P: Permission> ApiExtractor<'a> for Allowed<P> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let access = Access::of(request, P::TIGHT).await.map_err(Failure)?;
+        let access = Access::of(request, P::TIGHT, P::COUNTED)
+            .await
+            .map_err(Failure)?;
         let scope = scope::<P>(request, &access.caller).map_err(Failure)?;
         Ok(Self {
             access,

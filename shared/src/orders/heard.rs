@@ -3,6 +3,7 @@
 //! Events come twice, late and in any order, so what they say counts for nothing but a hint where to look: the job asks
 //! Stripe how things are now, and settles with that.
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use stripe_api::webhook::Event;
 
@@ -48,6 +49,20 @@ pub async fn hear(tx: &mut Tx, event: &Event) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Stripe tries to tell for some days; after that nothing is told a second time.
+const KEPT: TimeDelta = TimeDelta::days(60);
+
+/// Forgets what was told long ago; at most `limit` at a time.
+pub async fn forget_heard(tx: &mut Tx, limit: i64) -> Result<u64> {
+    let before = tx.now() - KEPT;
+    let old = sqlx::query!(
+        "delete from stripe_events where id in (select id from stripe_events where received_at < $1 limit $2)",
+        before,
+        limit,
+    );
+    Ok(old.execute(&mut **tx).await?.rows_affected())
 }
 
 fn matters(kind: &str) -> bool {

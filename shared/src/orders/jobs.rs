@@ -103,6 +103,15 @@ impl Job for Heard {
     const QUEUE: Queue = Queue::Purchase;
 }
 
+/// Forgets what Stripe told long ago.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ForgetHeard {}
+
+impl Job for ForgetHeard {
+    const KIND: &'static str = "stripe.forget_heard";
+    const QUEUE: Queue = Queue::Background;
+}
+
 /// Refunds everybody who bought for an event that is cancelled, some at a time.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RefundAll {

@@ -48,7 +48,7 @@ pub use cancel::{
     open_of,
 };
 pub use confirm::confirm;
-pub use heard::{hear, heard};
+pub use heard::{forget_heard, hear, heard};
 pub use list::{Filter, OrderInList, list};
 pub use news::tell;
 pub use order::{Attendee, NewOrder, NewPayment, Order, PaymentMethod};
@@ -340,6 +340,12 @@ fn payment(new: &NewOrder, total: i64) -> Result<(PaymentMethod, Option<String>)
     let Some(payment) = &new.payment else {
         return Err(Invalid::field("payment", "is needed: something is to be paid").into());
     };
+    let back = payment.return_url.as_deref().map(url::Url::parse);
+    if back.is_some_and(|url| !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https"))) {
+        return Err(
+            Invalid::field("payment.return_url", "must be an http or https address").into(),
+        );
+    }
     match (payment.method, &payment.token) {
         (PaymentMethod::Free, _) => Err(Invalid::field(
             "payment.method",

@@ -30,7 +30,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::{join, join_all};
 use sandbox::stripe::{Fault, Order as Bring, WebhookFault};
-use shared::orders::jobs::{Chase, Purchase};
+use shared::orders::jobs::{Chase, ForgetHeard, Purchase};
 use tests::{WEBHOOK_SECRET, world, world_with};
 
 use super::*;
@@ -427,6 +427,26 @@ async fn what_is_forged_or_stale_leaves_no_trace() {
         assert_eq!(world.run_jobs().await, 0);
         assert_eq!(count(world, "select count(*) from stripe_events").await, 0);
         assert_eq!(again(&guest, &order).await, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stripe_is_never_told_to_slow_down_and_what_it_told_is_forgotten_one_day() {
+    world_with(&[("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "3")], async |world| {
+        let now = world.app.clock.now().timestamp();
+        for n in 0..20 {
+            let event = json!({"id": format!("evt_{n}"), "object": "event", "type": "payout.paid", "created": now,
+                               "data": {"object": {"id": "po_1", "object": "payout"}}});
+            let signature = sandbox::stripe::sign(WEBHOOK_SECRET, now, event.to_string().as_bytes());
+            let stripe = world.stranger().with("Stripe-Signature", &signature);
+            stripe.post("/webhooks/stripe", &event).await.expect(200);
+        }
+        assert_eq!(count(world, "select count(*) from stripe_events").await, 20);
+        world.pass(TimeDelta::days(61));
+        world.change(async |tx| { tx.enqueue(&ForgetHeard {}); Ok(()) }).await;
+        world.run_jobs().await;
+        assert_eq!(count(world, "select count(*) from stripe_events").await, 0);
     })
     .await;
 }
