@@ -2,6 +2,8 @@
 
 mod failures;
 mod placing;
+mod rush;
+mod waiting;
 
 use serde_json::{Value, json};
 use tests::{Answer, Client, World, on_sale, standard, workshop};
