@@ -19,8 +19,9 @@ test: ## Run all tests beside throwaway servers
 	@$(HOLDFAST) with-services -- $(CARGO) test --workspace
 
 .PHONY: bench
-bench: ## Measure the product beside the ceilings of this machine
-	@$(HOLDFAST) with-services --durable -- $(CARGO) run --release -p tests --bin bench
+bench: ## Measure the product beside the ceilings of this machine; SECTIONS=orders for one of them
+	@$(CARGO) build --release --bin holdfast --bin bench
+	@$(HOLDFAST) with-services --durable -- $(CARGO) run --release --bin bench -- $(SECTIONS)
 
 .PHONY: check
 check: check-format check-queries check-lints check-docs check-dependencies ## Run every check that is no test

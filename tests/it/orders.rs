@@ -4,6 +4,8 @@ mod audit;
 mod failures;
 mod money;
 mod placing;
+mod rush;
+mod waiting;
 
 use serde_json::{Value, json};
 use tests::{Answer, Client, World, on_sale, standard, workshop};

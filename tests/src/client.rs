@@ -26,7 +26,8 @@ pub struct Answer {
 }
 
 impl Client {
-    pub(crate) fn new(base: &str, key: Option<&str>) -> Self {
+    #[must_use]
+    pub fn new(base: &str, key: Option<&str>) -> Self {
         Self {
             base: base.to_owned(),
             key: key.map(str::to_owned),
@@ -97,8 +98,24 @@ impl Client {
         }
     }
 
+    /// Posts to a process that may die meanwhile: nothing if it did not answer.
+    pub async fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        let body = Some(body.to_string());
+        self.try_send(Method::POST, path, body).await.ok()
+    }
+
     /// Sends anything, well formed or not. `path` is below `/api/v1` unless it names a place of its own.
     pub async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
+        let answer = self.try_send(method, path, body).await;
+        answer.expect("an answer")
+    }
+
+    async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> reqwest::Result<Answer> {
         let absolute = [
             "/api",
             "/healthz",
@@ -135,14 +152,14 @@ impl Client {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let endless = headers.get(header::CONTENT_TYPE);
         let endless = endless.is_some_and(|kind| kind == "text/event-stream");
         let text = if endless {
             String::new()
         } else {
-            response.text().await.expect("a body")
+            response.text().await?
         };
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         let answer = Answer {
@@ -154,7 +171,7 @@ impl Client {
         if !self.headers.iter().any(|(name, _)| name == "x-envelope") {
             answer.is_documented(&method, &path);
         }
-        answer
+        Ok(answer)
     }
 }
 

@@ -401,6 +401,20 @@ async fn key_of_role(
     access::create_api_key(tx, organization_id, "test", &scopes, now).await
 }
 
+/// Lets this process and those it starts have a thousand connections with both of their ends.
+pub fn many_connections() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX).min(10_000);
+    if limit.current.is_some_and(|current| current < most) {
+        let more = rustix::process::Rlimit {
+            current: Some(most),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, more).expect("more open files");
+    }
+}
+
 /// When every test begins.
 #[must_use]
 pub fn start_of_time() -> DateTime<Utc> {

@@ -6,18 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::clock::Clock;
 use shared::{App, organizations};
 use sqlx::AssertSqlSafe;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::client::Client;
 use super::{fresh_prefix, logins, sql};
 
 const EVENTS: [i32; 2] = [2_000, 200_000];
@@ -241,53 +240,6 @@ async fn rate(address: SocketAddr, path: &'static str) -> anyhow::Result<f64> {
         requests += done??;
     }
     Ok(requests as f64 / SPAN.as_secs_f64())
-}
-
-/// A connection that is kept.
-struct Client {
-    stream: TcpStream,
-    answer: Vec<u8>,
-}
-
-impl Client {
-    async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            answer: vec![0; 1 << 20],
-        })
-    }
-
-    /// Reads the answer to its end, and that it is 200.
-    async fn get(&mut self, path: &str) -> anyhow::Result<()> {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
-        self.stream.write_all(request.as_bytes()).await?;
-        let mut read = 0;
-        let mut whole = usize::MAX;
-        while read < whole {
-            let more = self.stream.read(&mut self.answer[read..]).await?;
-            ensure!(more > 0, "the answer ended early");
-            read += more;
-            if whole == usize::MAX {
-                whole = length(&self.answer[..read]).unwrap_or(usize::MAX);
-            }
-        }
-        ensure!(
-            self.answer.starts_with(b"HTTP/1.1 200"),
-            "{path} was refused"
-        );
-        Ok(())
-    }
-}
-
-/// Of the whole answer, once its head is there.
-fn length(answer: &[u8]) -> Option<usize> {
-    let head = answer.windows(4).position(|part| part == b"\r\n\r\n")? + 4;
-    let text = std::str::from_utf8(&answer[..head]).ok()?.to_lowercase();
-    let (_, rest) = text.split_once("content-length: ")?;
-    let body: usize = rest.split("\r\n").next()?.parse().ok()?;
-    Some(head + body)
 }
 
 pub fn print(report: &Report) -> anyhow::Result<()> {

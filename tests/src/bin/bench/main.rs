@@ -1,11 +1,14 @@
 //! How fast the product is: `DATABASE_URL=… REDIS_URL=… cargo run --release -p tests --bin bench [section …]`.
 //!
 //! Sections: `jobs`, the job engine with trivial jobs, so that what is measured is the engine and nothing else;
-//! `logins`, a storm of logins; `lists`, lists among few events and among many. Without a name all of them are measured. Each prints a table, then the same as
+//! `logins`, a storm of logins; `lists`, lists among few events and among many; `orders`, buying, by processes of the
+//! binary `holdfast` next to this one. Without a name all of them are measured. Each prints a table, then the same as
 //! JSON.
 
+mod client;
 mod lists;
 mod logins;
+mod orders;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,6 +99,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("lists") {
         lists::print(&lists::measure(&server, &redis_url).await?)?;
+    }
+    if wanted("orders") {
+        orders::print(&orders::measure(&server, &redis_url).await?)?;
     }
     Ok(())
 }
