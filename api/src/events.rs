@@ -114,7 +114,7 @@ impl Events {
         /// Those that are over as well.
         show_past: Query<Option<bool>>,
         featured: Query<Option<bool>>,
-        /// By relevance if there is a `q`, else by date. Of more than 200 matches the 200 soonest are put in order of
+        /// By relevance if there is a `q`, else by date. Of more than 100 matches the 100 soonest are put in order of
         /// relevance.
         sort: Query<Option<EventSort>>,
         /// Upwards, but for the newest and the most relevant, which come first.

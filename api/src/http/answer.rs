@@ -8,6 +8,8 @@ use poem_openapi::{ApiResponse, Object};
 use sha2::{Digest as _, Sha256};
 use shared::error::Error;
 
+use super::rendered::Rendered;
+
 /// What every handler returns.
 pub type Reply<T> = Result<T, Failure>;
 
@@ -69,10 +71,10 @@ pub trait Versioned {
 }
 
 /// The version, for whoever changes the thing; and what tells apart two answers of one version, for whoever reads it.
-fn etag<T: Versioned + ToJSON>(thing: &T) -> String {
+fn etag<T: Versioned + ToJSON>(thing: &T, rendered: &Rendered<T>) -> String {
     let version = thing.version();
     if T::TELLS_MORE {
-        return format!("\"{version}-{}\"", digest(thing));
+        return format!("\"{version}-{}\"", digest(rendered.text()));
     }
     format!("\"{version}\"")
 }
@@ -85,8 +87,8 @@ pub fn version_in(etag: &str) -> Option<i64> {
     version.parse().ok()
 }
 
-fn digest<T: ToJSON>(thing: &T) -> String {
-    let digest = Sha256::digest(thing.to_json_string());
+fn digest(text: &str) -> String {
+    let digest = Sha256::digest(text);
     hex(&digest[..12])
 }
 
@@ -96,7 +98,7 @@ pub enum Found<T: Type + ParseFromJSON + ToJSON> {
     /// As it is now.
     #[oai(status = 200)]
     Found(
-        Json<T>,
+        Rendered<T>,
         /// For `If-Match` and `If-None-Match`. It begins with the version; where the answer tells more than that is
         /// of, the rest changes with the content.
         #[oai(header = "ETag")]
@@ -106,8 +108,9 @@ pub enum Found<T: Type + ParseFromJSON + ToJSON> {
 
 impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
     pub fn new(thing: T) -> Self {
-        let etag = etag(&thing);
-        Self::Found(Json(thing), etag)
+        let rendered = Rendered::of(&thing);
+        let etag = etag(&thing, &rendered);
+        Self::Found(rendered, etag)
     }
 }
 
@@ -115,9 +118,9 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
     /// The same where the answer also shows what changes without the thing: the tag is that of the whole answer, and
     /// begins with the version.
     pub fn with_more(thing: T) -> Self {
-        let digest = Sha256::digest(thing.to_json_string());
-        let etag = format!("\"{}-{}\"", thing.version(), hex(&digest[..12]));
-        Self::Found(Json(thing), etag)
+        let rendered = Rendered::of(&thing);
+        let etag = format!("\"{}-{}\"", thing.version(), digest(rendered.text()));
+        Self::Found(rendered, etag)
     }
 }
 
@@ -127,7 +130,7 @@ pub enum Listed<T: Type + ParseFromJSON + ToJSON> {
     /// As it is now.
     #[oai(status = 200)]
     Listed(
-        Json<T>,
+        Rendered<T>,
         /// Changes with the content, for `If-None-Match`.
         #[oai(header = "ETag")]
         String,
@@ -136,8 +139,9 @@ pub enum Listed<T: Type + ParseFromJSON + ToJSON> {
 
 impl<T: Type + ParseFromJSON + ToJSON> Listed<T> {
     pub fn new(list: T) -> Self {
-        let tag = format!("\"{}\"", digest(&list));
-        Self::Listed(Json(list), tag)
+        let rendered = Rendered::of(&list);
+        let tag = format!("\"{}\"", digest(rendered.text()));
+        Self::Listed(rendered, tag)
     }
 }
 
@@ -155,7 +159,7 @@ pub enum Created<T: Type + ParseFromJSON + ToJSON> {
     /// It was made.
     #[oai(status = 201)]
     Created(
-        Json<T>,
+        Rendered<T>,
         /// Where it is from now on.
         #[oai(header = "Location")]
         String,
@@ -168,8 +172,9 @@ pub enum Created<T: Type + ParseFromJSON + ToJSON> {
 impl<T: Type + ParseFromJSON + ToJSON + Versioned> Created<T> {
     /// `path` is the canonical one, without the prefix.
     pub fn at(path: &str, thing: T) -> Self {
-        let etag = etag(&thing);
-        Self::Created(Json(thing), format!("{}{path}", crate::PREFIX), etag)
+        let rendered = Rendered::of(&thing);
+        let etag = etag(&thing, &rendered);
+        Self::Created(rendered, format!("{}{path}", crate::PREFIX), etag)
     }
 }
 

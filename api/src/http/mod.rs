@@ -18,4 +18,5 @@ pub mod etag;
 pub mod limits;
 pub mod observe;
 pub mod once;
+mod rendered;
 pub mod tags;

@@ -109,12 +109,9 @@ impl EventFilter {
 
     fn of_whom_and_where(&self, sql: &mut QueryBuilder<Postgres>) {
         if let Some(city) = &self.city {
-            // By itself, or the planner walks the whole list in its order, looking for the city in every row.
-            sql.push(
-                " and e.venue_id = any(array(select id from venues where lower(city) = lower(",
-            )
-            .push_bind(city.clone())
-            .push(")))");
+            sql.push(" and e.city = lower(")
+                .push_bind(city.clone())
+                .push(")");
         }
         if let Some(venue_id) = self.venue_id {
             sql.push(" and e.venue_id = ").push_bind(venue_id);
@@ -144,16 +141,22 @@ impl EventFilter {
         // Beyond any price; a range of Postgres neither ends at the last number nor before it begins.
         let bound = |price: i64| price.clamp(-1, 1_000_000_000);
         let (least, most) = (self.price_min.map(bound), self.price_max.map(bound));
+        if let Some(least) = least {
+            sql.push(" and e.highest_price >= ").push_bind(least);
+        }
+        if let Some(most) = most {
+            sql.push(" and e.lowest_price <= ").push_bind(most);
+        }
         match (least, most) {
-            (None, None) => {}
             (Some(least), Some(most)) if least > most => _ = sql.push(" and false"),
-            _ => {
+            (Some(least), Some(most)) => {
                 sql.push(" and e.prices && int8range(")
                     .push_bind(least)
                     .push(", ")
                     .push_bind(most)
                     .push(", '[]')");
             }
+            _ => {}
         }
     }
 
@@ -179,20 +182,6 @@ impl EventFilter {
         sql.push(format_args!(
             " order by {column} {direction}, e.id {direction}"
         ));
-    }
-
-    pub(super) fn prices_asked(&self) -> bool {
-        self.price_min.is_some() || self.price_max.is_some()
-    }
-
-    /// The list is of what is to come, in the order of time; by relevance it is chosen in that order.
-    pub(super) fn soonest_first(&self, searching: bool) -> bool {
-        let in_time = match self.sort {
-            None | Some(EventSort::Relevance) => searching || self.descending != Some(true),
-            Some(EventSort::Date) => self.descending != Some(true),
-            Some(EventSort::Price | EventSort::Title | EventSort::Newest) => false,
-        };
-        in_time && !self.backstage && !self.show_past
     }
 
     pub(super) fn by_relevance(&self) -> bool {

@@ -1,7 +1,6 @@
 //! Reading events: who sees which, and the lists.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
@@ -30,10 +29,11 @@ pub struct Viewer {
     pub like_a_stranger: bool,
 }
 
-/// Lists are counted this far, so that a page of a long one costs no more than one of a short one.
-const COUNTED_TO: i64 = 1_000;
-/// What is searched for is counted this far: as many matches, the soonest, are put in order of relevance.
-const SEARCHED_TO: i64 = 200;
+/// Lists are counted this far, or to the end of the page, so that none costs more because there are more events. Of what is
+/// in order of relevance there is no more than that: so many matches, the soonest, are put in order.
+const COUNTED_TO: i64 = 100;
+/// Organizers want to know how many events they have.
+const COUNTED_TO_BACKSTAGE: i64 = 1_000;
 
 const COLUMNS: &str =
     "select e.id, e.organization_id, e.title, e.slug, e.short_description, e.event_type, e.category, e.venue_id,
@@ -58,19 +58,19 @@ pub async fn list(
     filter: &EventFilter,
     paging: Paging,
 ) -> Result<Listing> {
-    let asked = filter.q.as_deref().filter(|q| !q.trim().is_empty());
+    let asked = search::Asked::read(db, filter.q.as_deref()).await?;
     let mut question = Question {
         filter,
         viewer,
         now,
-        search: asked.map(Search::Words),
+        search: asked.as_ref().map(Search::Words),
     };
     let counted_to = question.counted_to(paging);
     let mut found = question.find(db, paging).await?;
     if found.counted == 0
-        && let Some(q) = asked.filter(|q| search::is_plain(q))
+        && let Some(asked) = asked.as_ref().filter(|asked| asked.is_plain)
     {
-        question.search = Some(Search::Nearly(q));
+        question.search = Some(Search::Nearly(asked));
         found = question.find(db, paging).await?;
     }
     let page_size = usize::try_from(paging.limit()).unwrap_or(usize::MAX);
@@ -147,38 +147,24 @@ impl Question<'_> {
         }
     }
 
-    /// How far it is counted: a deep page of what is searched for in order of time has counted further.
     fn counted_to(&self, paging: Paging) -> i64 {
-        match (self.search, self.filter.prices_asked()) {
-            (None, false) => COUNTED_TO,
-            _ if self.by_relevance().is_some() => SEARCHED_TO,
-            _ => SEARCHED_TO.max(paging.offset() + paging.limit()),
+        let most = if self.filter.backstage {
+            COUNTED_TO_BACKSTAGE
+        } else {
+            COUNTED_TO
+        };
+        if self.by_relevance().is_some() {
+            return most;
         }
+        most.max(paging.offset() + paging.limit())
     }
 
     fn by_relevance(&self) -> Option<Search<'_>> {
         self.search.filter(|_| self.filter.by_relevance())
     }
 
-    /// What fits is looked for among the soonest events first, if enough of them are expected to fit; so a common word
-    /// costs no more among many events than among few.
-    async fn find(&self, db: &mut PgConnection, paging: Paging) -> Result<Found> {
-        if let Some(until) = self.horizon(db, paging).await? {
-            let near = self.find_until(db, paging, Some(until)).await?;
-            if near.counted > self.counted_to(paging) {
-                return Ok(near);
-            }
-        }
-        self.find_until(db, paging, None).await
-    }
-
     /// Counts and chooses in one go: whoever has counted to the end has seen the first pages.
-    async fn find_until(
-        &self,
-        db: &mut PgConnection,
-        paging: Paging,
-        until: Option<DateTime<Utc>>,
-    ) -> Result<Found> {
+    async fn find(&self, db: &mut PgConnection, paging: Paging) -> Result<Found> {
         let (first, last) = (paging.offset(), paging.offset() + paging.limit() + 1);
         let most = self.counted_to(paging);
         let mut sql = QueryBuilder::new(
@@ -186,11 +172,11 @@ impl Question<'_> {
             "with found as materialized (select id, row_number() over () as place from (",
         );
         let last = if let Some(search) = self.by_relevance() {
-            self.most_relevant(search, until, &mut sql);
+            self.most_relevant(search, most, &mut sql);
             // Only so many have been put in order.
             last.min(most)
         } else {
-            self.in_order(last.max(most + 1), until, &mut sql);
+            self.in_order(most + 1, &mut sql);
             last
         };
         sql.push(") chosen) select (select count(*) from found) as counted, array(select id from found where place > ")
@@ -202,61 +188,14 @@ impl Question<'_> {
         Ok(sql.build_query_as().persistent(false).fetch_one(db).await?)
     }
 
-    /// The beginning of an event before which, by what Postgres expects, twice as many fit as are counted; nothing if so few
-    /// fit that all of them can be looked at.
-    async fn horizon(
-        &self,
-        db: &mut PgConnection,
-        paging: Paging,
-    ) -> Result<Option<DateTime<Utc>>> {
-        let asked = self.search.is_some() || self.filter.prices_asked();
-        if !asked || !self.filter.soonest_first(self.search.is_some()) {
-            return Ok(None);
-        }
-        let mut sql = QueryBuilder::new("explain (format json) select from events e where ");
-        self.condition(&mut sql);
-        let plan = sql.build_query_scalar::<Value>().persistent(false);
-        let plan = plan.fetch_one(&mut *db).await?;
-        let expected = plan[0]["Plan"]["Plan Rows"].as_i64().unwrap_or(0);
-        let enough = 2 * self.counted_to(paging);
-        if expected <= 2 * enough {
-            return Ok(None);
-        }
-        let from = self.filter.date_from.unwrap_or(DateTime::UNIX_EPOCH);
-        let beginning = sqlx::query_scalar!(
-            "select starts_at from events
-             where status in ('published', 'postponed', 'on_hold', 'in_progress') and starts_at >= $1
-             order by starts_at
-             offset (select (greatest(reltuples, 0)::float8 * $2::bigint / $3::bigint)::bigint from pg_class
-                     where oid = 'events_open_by_start'::regclass)
-             limit 1",
-            from,
-            enough,
-            expected,
-        );
-        Ok(beginning.fetch_optional(db).await?)
-    }
-
-    fn within(&self, until: Option<DateTime<Utc>>, sql: &mut QueryBuilder<Postgres>) {
-        self.condition(sql);
-        if let Some(until) = until {
-            sql.push(" and e.starts_at <= ").push_bind(until);
-        }
-    }
-
-    fn in_order(&self, last: i64, until: Option<DateTime<Utc>>, sql: &mut QueryBuilder<Postgres>) {
+    fn in_order(&self, last: i64, sql: &mut QueryBuilder<Postgres>) {
         sql.push("select e.id from events e where ");
-        self.within(until, sql);
+        self.condition(sql);
         self.filter.order(sql);
         sql.push(" limit ").push_bind(last);
     }
 
-    fn most_relevant(
-        &self,
-        search: Search<'_>,
-        until: Option<DateTime<Utc>>,
-        sql: &mut QueryBuilder<Postgres>,
-    ) {
+    fn most_relevant(&self, search: Search<'_>, most: i64, sql: &mut QueryBuilder<Postgres>) {
         let direction = if self.filter.descending.unwrap_or(true) {
             "desc"
         } else {
@@ -265,9 +204,9 @@ impl Question<'_> {
         sql.push("select id from (select e.id, e.starts_at, ");
         search.rank(sql);
         sql.push(" as rank from events e where ");
-        self.within(until, sql);
+        self.condition(sql);
         sql.push(" order by e.starts_at, e.id limit ")
-            .push_bind(SEARCHED_TO + 1)
+            .push_bind(most + 1)
             .push(format_args!(
                 ") soonest order by rank {direction}, starts_at, id"
             ));

@@ -4,45 +4,72 @@
 //! no event that passes the other filters has the words, and they are plain words, those are taken whose title, venue or city is nearly what
 //! was typed.
 
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 
-/// Whether somebody typed words and no more; who asks for a phrase, or for what is without a word, means just that.
-pub(super) fn is_plain(q: &str) -> bool {
+use crate::error::Result;
+
+/// What somebody typed, as Postgres understands it. It is asked for once: within a list it would be made anew for every
+/// row that is looked at, which takes ten times as long as looking at the row.
+#[derive(Debug)]
+pub(super) struct Asked {
+    words: String,
+    names: String,
+    /// Words and no more; who asks for a phrase, or for what is without a word, means just that.
+    pub is_plain: bool,
+}
+
+impl Asked {
+    /// Nothing if nothing was typed.
+    pub(super) async fn read(db: &mut PgConnection, q: Option<&str>) -> Result<Option<Self>> {
+        let Some(q) = q.filter(|q| !q.trim().is_empty()) else {
+            return Ok(None);
+        };
+        let asked = sqlx::query!(
+            r#"select words_asked($1)::text as "words!", lower(unaccent($1)) as "names!""#,
+            q
+        );
+        let asked = asked.fetch_one(db).await?;
+        Ok(Some(Self {
+            words: asked.words,
+            names: asked.names,
+            is_plain: is_plain(q),
+        }))
+    }
+}
+
+fn is_plain(q: &str) -> bool {
     !q.contains('"') && !q.split_whitespace().any(|word| word.starts_with('-'))
 }
 
 /// What to look for, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Search<'a> {
-    Words(&'a str),
-    Nearly(&'a str),
+    Words(&'a Asked),
+    Nearly(&'a Asked),
 }
 
 impl Search<'_> {
     pub(super) fn condition(self, sql: &mut QueryBuilder<Postgres>) {
         match self {
-            Self::Words(q) => sql
-                .push(" and e.words @@ words_asked(")
-                .push_bind(q.to_owned())
-                .push(")"),
-            Self::Nearly(q) => sql
-                .push(" and e.names %> lower(unaccent(")
-                .push_bind(q.to_owned())
-                .push("))"),
+            Self::Words(asked) => sql
+                .push(" and e.words @@ ")
+                .push_bind(asked.words.clone())
+                .push("::tsquery"),
+            Self::Nearly(asked) => sql.push(" and e.names %> ").push_bind(asked.names.clone()),
         };
     }
 
     /// How well an event fits; more is better.
     pub(super) fn rank(self, sql: &mut QueryBuilder<Postgres>) {
         match self {
-            Self::Words(q) => sql
-                .push("ts_rank(e.words, words_asked(")
-                .push_bind(q.to_owned())
-                .push("))"),
-            Self::Nearly(q) => sql
-                .push("word_similarity(lower(unaccent(")
-                .push_bind(q.to_owned())
-                .push(")), e.names)"),
+            Self::Words(asked) => sql
+                .push("ts_rank(e.words, ")
+                .push_bind(asked.words.clone())
+                .push("::tsquery)"),
+            Self::Nearly(asked) => sql
+                .push("word_similarity(")
+                .push_bind(asked.names.clone())
+                .push(", e.names)"),
         };
     }
 }
