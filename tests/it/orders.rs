@@ -1,6 +1,8 @@
 //! Orders, from the hold to the ticket and back.
 
 mod audit;
+mod books;
+mod disputes;
 mod failures;
 mod money;
 mod placing;

@@ -3,18 +3,16 @@
 //! Events come twice, late and in any order, so what they say counts for nothing but a hint where to look: the job asks
 //! Stripe how things are now, and settles with that.
 
-use serde_json::{Value, json};
 use stripe_api::webhook::Event;
 
+use super::disputes;
 use super::jobs;
 use super::pay;
 use super::refunds;
 use super::store;
-use crate::access::{Actor, Scope};
-use crate::activity::Activity;
 use crate::app::App;
 use crate::error::Result;
-use crate::ids::{OrderId, OrganizationId};
+use crate::ids::OrderId;
 use crate::tx::Tx;
 
 /// What is kept of an event.
@@ -22,7 +20,6 @@ struct Kept {
     kind: String,
     object_id: Option<String>,
     order_id: Option<OrderId>,
-    payment_id: Option<String>,
 }
 
 /// Writes an event down, once, with the job that sees to it.
@@ -60,7 +57,7 @@ fn matters(kind: &str) -> bool {
 pub async fn heard(app: &App, event_id: &str) -> Result<()> {
     let heard = sqlx::query_as!(
         Kept,
-        r#"select kind, object_id, order_id as "order_id: OrderId", payment_id from stripe_events where id = $1"#,
+        r#"select kind, object_id, order_id as "order_id: OrderId" from stripe_events where id = $1"#,
         event_id,
     );
     let Some(heard) = heard.fetch_optional(&mut *app.read().await?).await? else {
@@ -77,7 +74,7 @@ pub async fn heard(app: &App, event_id: &str) -> Result<()> {
     } else if kind.starts_with("refund.") {
         refunds::heard(app, object).await
     } else if kind.starts_with("charge.dispute.") {
-        dispute(app, &heard).await
+        disputes::heard(app, object).await
     } else {
         Ok(())
     }
@@ -106,29 +103,4 @@ async fn checkout(app: &App, heard: &Kept, checkout_id: &str) -> Result<()> {
         pay::end(app, order_id, outcome).await?;
     }
     Ok(())
-}
-
-/// A dispute marks its order until it is closed.
-async fn dispute(app: &App, heard: &Kept) -> Result<()> {
-    let disputed = heard.kind == "charge.dispute.created";
-    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
-    let orders = sqlx::query!(
-        r#"update orders o set disputed = $2, version = version + 1
-           from payment_attempts a
-           where a.payment_id = $1 and o.id = a.order_id and o.disputed <> $2
-           returning o.id as "id: OrderId", o.organization_id as "organization_id: OrganizationId""#,
-        heard.payment_id,
-        disputed,
-    );
-    for order in orders.fetch_all(&mut *tx).await? {
-        let data: Value = json!({ "disputed": disputed });
-        tx.record(Activity {
-            organization_id: Some(order.organization_id),
-            kind: "order.disputed",
-            subject: order.id.into(),
-            data,
-        });
-        tx.announce(order.id);
-    }
-    tx.commit().await
 }
