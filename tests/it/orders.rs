@@ -4,6 +4,8 @@ mod audit;
 mod books;
 mod disputes;
 mod failures;
+mod limits;
+mod methods;
 mod money;
 mod placing;
 
