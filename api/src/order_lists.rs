@@ -3,7 +3,6 @@
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
-use shared::access::Right;
 use shared::error::{Invalid, Result};
 use shared::events;
 use shared::ids::{EventId, UserId};
@@ -13,15 +12,11 @@ use shared::page::{Page, Paging};
 use crate::http::allowed::{Allowed, SignedIn, permissions};
 use crate::http::answer::Reply;
 use crate::http::tags::Tag;
+use crate::orders::CONTACT;
 
 permissions! {
     ReadOrders: "orders" "read";
 }
-
-const CONTACT: Right = Right {
-    resource: "contact_data",
-    action: "read",
-};
 
 pub struct OrderLists;
 

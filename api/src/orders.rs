@@ -27,6 +27,10 @@ const READ: Right = Right {
     resource: "orders",
     action: "read",
 };
+pub(crate) const CONTACT: Right = Right {
+    resource: "contact_data",
+    action: "read",
+};
 /// How long an answer is waited for at most, and by default.
 const LONGEST_WAIT: u64 = 30;
 const USUAL_WAIT: u64 = 10;
@@ -51,7 +55,7 @@ enum Placed {
         #[oai(header = "Location")]
         String,
     ),
-    /// It stands, and is not paid yet. Ask again at `Location`.
+    /// It stands, and has no tickets yet. Ask again at `Location`.
     #[oai(status = 202)]
     Waiting(
         Json<Order>,
@@ -64,7 +68,7 @@ enum Placed {
 impl Placed {
     fn of(order: Order) -> Self {
         let place = format!("{}/orders/{}", crate::PREFIX, order.id);
-        if order.status.waits() {
+        if order.tickets.is_empty() {
             Self::Waiting(Json(order), place)
         } else {
             Self::Paid(Json(order), place)
@@ -150,7 +154,8 @@ impl Orders {
 
     /// Read an order
     ///
-    /// For its buyer by account or by secret, and for who may read the orders of the organization. With `wait` the
+    /// For its buyer by account or by secret, and for who may read the orders of the organization; how to reach people is
+    /// shown to those who may see contact data, and of who comes to a sensitive event the initials. With `wait` the
     /// answer comes when the order is no longer `pending`, or no longer of the version in `If-None-Match`, or when so
     /// many seconds are over.
     ///
@@ -207,6 +212,7 @@ impl Orders {
             app: public.app().clone(),
             user_id: public.user_id(),
             scope: public.reach(READ),
+            contact: public.reach(CONTACT),
             secret,
             order_id: order_id.0,
             seen: None,
@@ -225,6 +231,7 @@ pub(crate) fn reader<'a>(public: &Public, secret: Option<&'a str>) -> Reader<'a>
         user_id: public.user_id(),
         secret,
         scope: public.reach(READ),
+        contact: public.reach(CONTACT),
         placed: None,
     }
 }
@@ -234,8 +241,11 @@ fn event_of(new: &NewOrder) -> Result<EventId> {
         (Some(_), _) if !new.items.is_empty() => {
             Err(Invalid::field("items", "are those of the hold if `hold_token` is given").into())
         }
-        (Some(token), _) => {
+        (Some(token), named) => {
             let token = HoldToken::decode(token).ok_or(HoldError::Expired)?;
+            if named.is_some_and(|named| named != token.event_id) {
+                return Err(Invalid::field("event_id", "is another than that of the hold").into());
+            }
             Ok(token.event_id)
         }
         (None, Some(event_id)) => Ok(event_id),
@@ -322,6 +332,7 @@ struct Following {
     app: App,
     user_id: Option<UserId>,
     scope: Scope,
+    contact: Scope,
     secret: Option<String>,
     order_id: OrderId,
     seen: Option<i64>,
@@ -337,6 +348,7 @@ impl Following {
             user_id: self.user_id,
             secret: self.secret.as_deref(),
             scope: self.scope.clone(),
+            contact: self.contact.clone(),
             placed: None,
         }
     }

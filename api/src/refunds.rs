@@ -13,7 +13,7 @@ use crate::http::allowed::{Allowed, Permission, Public, permissions};
 use crate::http::answer::{Created, Found, Made, Once, Reply};
 use crate::http::body::Body;
 use crate::http::tags::Tag;
-use crate::orders::reader;
+use crate::orders::{CONTACT, reader};
 
 permissions! {
     TakePayments: "orders" "write";
@@ -95,7 +95,7 @@ impl Refunds {
         let reason = cancel.content.reason.as_deref().unwrap_or(by);
         orders::pay::call_off(app, id, reason).await?;
         let order = orders::read(app, &reader, id).await?;
-        if order.status == OrderStatus::Cancelled {
+        if matches!(order.status, OrderStatus::Cancelled | OrderStatus::Refunded) {
             return Ok(Found::new(order));
         }
         public
@@ -190,6 +190,7 @@ fn organizer<P: Permission>(caller: &Allowed<P>) -> Reader<'static> {
         user_id: None,
         secret: None,
         scope: caller.scope().clone(),
+        contact: caller.reach(CONTACT),
         placed: None,
     }
 }

@@ -13,13 +13,10 @@ use crate::http::allowed::{Allowed, Permission, Public, Scheme};
 use crate::http::answer::{Found, Reply, Versioned};
 use crate::http::body::Body;
 use crate::http::tags::Tag;
+use crate::orders::CONTACT;
 
 const READ: Right = Right {
     resource: "registrations",
-    action: "read",
-};
-const CONTACT: Right = Right {
-    resource: "contact_data",
     action: "read",
 };
 const REFUND: Right = Right {
@@ -263,10 +260,11 @@ async fn find(public: &Public, secret: Option<&str>, id: TicketId) -> Result<See
         user_id: public.user_id(),
         secret,
         scope: either(public.reach(READ), public.reach(REFUND)),
+        contact: public.reach(CONTACT),
         placed: None,
     };
     let mut db = public.read().await?;
-    orders::ticket(&mut db, &reader, &public.reach(CONTACT), id).await
+    orders::ticket(&mut db, &reader, id).await
 }
 
 fn either(one: Scope, other: Scope) -> Scope {

@@ -25,7 +25,7 @@ pub enum Command {
     Migrate,
     /// Fill in the demo data; refused in production
     Seed,
-    /// Compare Redis with Postgres, repair what differs, and say what it was
+    /// Ask Stripe after every order that waits, compare Redis with Postgres and repair what differs; say what it was
     Reconcile,
     /// Compare the ledger of a day with what Stripe has moved, and fail when they differ
     Audit(Audit),

@@ -74,14 +74,20 @@ pub async fn seed(config: Arc<Config>) -> anyhow::Result<()> {
     Ok(seed::demo(&app(&config)?).await?)
 }
 
-/// Makes Redis what Postgres says; tells what differed.
+/// Asks Stripe after every order that waits, then makes Redis what Postgres says; tells what came of it.
 pub async fn reconcile(config: Arc<Config>) -> anyhow::Result<ExitCode> {
-    let drift = stock::reconcile(&app(&config)?).await?;
+    let app = app(&config)?;
+    let chased = orders::chase(&app).await?;
+    println!(
+        "{} orders that wait were asked after: {} went on, {} could not be asked after.",
+        chased.asked, chased.settled, chased.unanswered
+    );
+    let drift = stock::reconcile(&app).await?;
     println!(
         "{} events compared: {} differed, by {} places and {} lost holds of orders; they are repaired.",
         drift.events, drift.drifted, drift.places, drift.missing
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(u8::from(chased.unanswered > 0)))
 }
 
 /// Compares our books of a day with Stripe's; tells what differs.

@@ -13,6 +13,7 @@
 mod balance;
 mod checkouts;
 mod client;
+mod disputes;
 mod error;
 mod line;
 mod page;
@@ -23,6 +24,7 @@ pub mod webhook;
 pub use balance::BalanceTransaction;
 pub use checkouts::{Checkout, CheckoutStatus, NewCheckout};
 pub use client::{BadSettings, Client, Settings};
+pub use disputes::{Dispute, DisputeStatus};
 pub use error::Error;
 pub use page::Page;
 pub use payments::{Decline, NewPayment, Payment, PaymentStatus};

@@ -1,7 +1,11 @@
 //! Orders, from the hold to the ticket and back.
 
 mod audit;
+mod books;
+mod disputes;
 mod failures;
+mod limits;
+mod methods;
 mod money;
 mod placing;
 mod rush;

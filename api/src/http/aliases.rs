@@ -17,6 +17,23 @@ pub const ALIASES: &[(&str, &str, &str)] = &[
     ("POST", "/identity/authenticate", "/auth/login"),
     ("POST", "/identity/refresh-token", "/auth/refresh"),
     ("POST", "/identity/register", "/auth/register"),
+    ("POST", "/bookings", "/orders"),
+    ("GET", "/bookings/{order_id}", "/orders/{order_id}"),
+    (
+        "PUT",
+        "/bookings/{order_id}/cancel",
+        "/orders/{order_id}/cancel",
+    ),
+    (
+        "GET",
+        "/users/{user_id}/bookings",
+        "/users/{user_id}/orders",
+    ),
+    (
+        "GET",
+        "/events/{event_id}/bookings",
+        "/events/{event_id}/orders",
+    ),
     ("GET", "/users/tickets", "/users/me/tickets"),
     ("GET", "/admin/venues", "/venues"),
     ("POST", "/admin/venues", "/venues"),

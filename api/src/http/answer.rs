@@ -107,7 +107,10 @@ pub enum Found<T: Type + ParseFromJSON + ToJSON> {
 }
 
 impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
-    #[expect(clippy::needless_pass_by_value, reason = "a handler gives its answer away")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a handler gives its answer away"
+    )]
     pub fn new(thing: T) -> Self {
         let rendered = Rendered::of(&thing);
         let etag = etag(&thing, &rendered);
@@ -118,7 +121,10 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
 impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
     /// The same where the answer also shows what changes without the thing: the tag is that of the whole answer, and
     /// begins with the version.
-    #[expect(clippy::needless_pass_by_value, reason = "a handler gives its answer away")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a handler gives its answer away"
+    )]
     pub fn with_more(thing: T) -> Self {
         let rendered = Rendered::of(&thing);
         let etag = format!("\"{}-{}\"", thing.version(), digest(rendered.text()));
@@ -140,7 +146,10 @@ pub enum Listed<T: Type + ParseFromJSON + ToJSON> {
 }
 
 impl<T: Type + ParseFromJSON + ToJSON> Listed<T> {
-    #[expect(clippy::needless_pass_by_value, reason = "a handler gives its answer away")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a handler gives its answer away"
+    )]
     pub fn new(list: T) -> Self {
         let rendered = Rendered::of(&list);
         let tag = format!("\"{}\"", digest(rendered.text()));
@@ -174,7 +183,10 @@ pub enum Created<T: Type + ParseFromJSON + ToJSON> {
 
 impl<T: Type + ParseFromJSON + ToJSON + Versioned> Created<T> {
     /// `path` is the canonical one, without the prefix.
-    #[expect(clippy::needless_pass_by_value, reason = "a handler gives its answer away")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a handler gives its answer away"
+    )]
     pub fn at(path: &str, thing: T) -> Self {
         let rendered = Rendered::of(&thing);
         let etag = etag(&thing, &rendered);
@@ -197,7 +209,6 @@ pub enum Made<T: Type + ParseFromJSON + ToJSON> {
 
 impl<T: Type + ParseFromJSON + ToJSON> Made<T> {
     /// `path` is the canonical one, without the prefix.
-    #[expect(clippy::needless_pass_by_value, reason = "a handler gives its answer away")]
     pub fn at(path: &str, thing: T) -> Self {
         Self::Made(Json(thing), format!("{}{path}", crate::PREFIX))
     }

@@ -28,8 +28,8 @@ macro_rules! templates {
 }
 
 templates! {
-    "address-change", "event-cancelled", "invitation", "order-paid", "order-refunded", "password-reset",
-    "payment-not-wanted", "test", "tickets-given-back", "verify-email", "welcome",
+    "address-change", "event-cancelled", "invitation", "order-disputed", "order-paid", "order-refunded", "order-to-pay",
+    "password-reset", "payment-not-wanted", "refund-failed", "test", "tickets-given-back", "verify-email", "welcome",
 }
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {

@@ -14,6 +14,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::jobs::{News, PayBack, Tell};
+use super::order::PaymentMethod;
 use super::refunds::{self, NewRefund, Refund};
 use super::status::{OrderStatus, Outcome, Provider, Received};
 use super::store::{self, Locked};
@@ -33,7 +34,8 @@ use crate::tx::Tx;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Object)]
 #[oai(rename = "CancellationQuote")]
 pub struct Cancellation {
-    /// Whether they can be given back at all: until the event begins, by the organizer later as well.
+    /// Whether they can be given back at all: until the event begins and unless the payment is disputed, by the organizer
+    /// in any case.
     pub possible: bool,
     /// How much of their price comes back now, in percent.
     pub percent: i64,
@@ -66,6 +68,13 @@ pub enum Back {
     Amount(i64),
 }
 
+impl Back {
+    /// Whether it is about what was paid, rather than about tickets.
+    const fn is_money(self) -> bool {
+        matches!(self, Self::Everything | Self::Amount(_))
+    }
+}
+
 /// What giving these tickets back would bring now. The one who asks gives them back by the policy, or whole.
 pub async fn cancellation(
     db: &mut PgConnection,
@@ -87,6 +96,8 @@ struct Terms {
     begins: DateTime<Utc>,
     currency: String,
     is_sold: bool,
+    /// The bank may give the buyer the money back, or has.
+    disputed: bool,
     /// What has not gone back yet.
     left: i64,
 }
@@ -95,7 +106,7 @@ impl Terms {
     async fn of(db: &mut PgConnection, order_id: OrderId) -> Result<Self> {
         let terms = sqlx::query!(
             r#"select o.refund_policy as "policy: sqlx::types::Json<RefundPolicy>", e.starts_at, o.currency, o.paid,
-                      o.refunded, o.status as "status: OrderStatus"
+                      o.refunded, o.disputed, o.status as "status: OrderStatus"
                from orders o join events e on e.id = o.event_id where o.id = $1"#,
             order_id as _,
         );
@@ -108,6 +119,7 @@ impl Terms {
             begins: terms.starts_at,
             currency: terms.currency,
             is_sold: terms.status.is_sold(),
+            disputed: terms.disputed,
             left: terms.paid - terms.refunded,
         })
     }
@@ -146,8 +158,8 @@ impl Terms {
         now: DateTime<Utc>,
     ) -> Cancellation {
         let by_policy = back == Back::ByPolicy;
-        let in_time = !by_policy || now < self.begins;
-        let possible = self.is_sold && !meant.is_empty() && in_time;
+        let allowed = !by_policy || now < self.begins && !self.disputed;
+        let possible = self.is_sold && !meant.is_empty() && allowed;
         Cancellation {
             possible,
             percent: if by_policy {
@@ -190,7 +202,9 @@ pub async fn give_up(
     reason: &str,
 ) -> Result<Option<Refund>> {
     let order = lock(tx, order_id).await?;
-    if !order.status.is_sold() {
+    // Money of an order that is over may still be with us: the policy kept it, or the bank sent it back.
+    let owed = back.is_money() && order.paid > order.refunded;
+    if !order.status.is_sold() && !owed {
         return Err(OrderError::NotPossible {
             status: order.status,
         }
@@ -258,6 +272,9 @@ async fn give_up_locked(
     let valid: Vec<_> = tickets.iter().filter(|ticket| ticket.valid).collect();
     let terms = Terms::of(tx, order_id).await?;
     let meant = meant(&valid, given, back, terms.left)?;
+    if back == Back::ByPolicy && terms.disputed {
+        return Err(OrderError::Disputed.into());
+    }
     if back == Back::ByPolicy && tx.now() >= terms.begins {
         return Err(OrderError::TooLate.into());
     }
@@ -373,14 +390,14 @@ async fn pay_back(tx: &mut Tx, order: &Locked, amount: i64, reason: &str) -> Res
     refunds::get(tx, refund_id).await
 }
 
-/// The organizer has the money of an order that is paid by hand. Saying it twice counts it once. One that has expired
-/// is paid after all if its places can still be had.
-pub async fn mark_paid(app: &App, order_id: OrderId, reference: Option<String>) -> Result<()> {
+/// The organizer has the money of an order that is paid by hand. Saying it twice counts it once, whatever is said of the
+/// bank statement. One that has expired is paid after all if its places can still be had.
+pub async fn mark_paid(app: &App, order_id: OrderId, note: Option<String>) -> Result<()> {
     let due = store::due(&mut *app.read().await?, order_id).await?;
     let due = due.ok_or(OrderError::NotFound)?;
-    let possible =
-        due.attempt.is_none() && (due.status.waits() || due.status == OrderStatus::Expired);
-    if due.status == OrderStatus::Paid && due.attempt.is_none() {
+    let possible = due.method == PaymentMethod::Manual
+        && (due.status.waits() || due.status == OrderStatus::Expired);
+    if due.status == OrderStatus::Paid && due.method == PaymentMethod::Manual {
         return Ok(());
     }
     if !possible {
@@ -388,10 +405,9 @@ pub async fn mark_paid(app: &App, order_id: OrderId, reference: Option<String>) 
     }
     let outcome = Outcome::Paid(Received {
         provider: Provider::Manual,
-        reference: format!("{order_id} {}", reference.unwrap_or_default())
-            .trim_end()
-            .to_owned(),
+        reference: order_id.to_string(),
         amount: due.total,
+        note,
     });
     let settled = pay::end(app, order_id, outcome).await?;
     match settled {
@@ -452,6 +468,7 @@ mod tests {
             begins: BEGINS,
             currency: "EUR".into(),
             is_sold: true,
+            disputed: false,
             left,
         }
     }

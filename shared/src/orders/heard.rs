@@ -4,18 +4,16 @@
 //! Stripe how things are now, and settles with that.
 
 use chrono::TimeDelta;
-use serde_json::{Value, json};
 use stripe_api::webhook::Event;
 
+use super::disputes;
 use super::jobs;
 use super::pay;
 use super::refunds;
 use super::store;
-use crate::access::{Actor, Scope};
-use crate::activity::Activity;
 use crate::app::App;
 use crate::error::Result;
-use crate::ids::{OrderId, OrganizationId};
+use crate::ids::OrderId;
 use crate::tx::Tx;
 
 /// What is kept of an event.
@@ -23,7 +21,6 @@ struct Kept {
     kind: String,
     object_id: Option<String>,
     order_id: Option<OrderId>,
-    payment_id: Option<String>,
 }
 
 /// Writes an event down, once, with the job that sees to it.
@@ -75,7 +72,7 @@ fn matters(kind: &str) -> bool {
 pub async fn heard(app: &App, event_id: &str) -> Result<()> {
     let heard = sqlx::query_as!(
         Kept,
-        r#"select kind, object_id, order_id as "order_id: OrderId", payment_id from stripe_events where id = $1"#,
+        r#"select kind, object_id, order_id as "order_id: OrderId" from stripe_events where id = $1"#,
         event_id,
     );
     let Some(heard) = heard.fetch_optional(&mut *app.read().await?).await? else {
@@ -92,7 +89,7 @@ pub async fn heard(app: &App, event_id: &str) -> Result<()> {
     } else if kind.starts_with("refund.") {
         refunds::heard(app, object).await
     } else if kind.starts_with("charge.dispute.") {
-        dispute(app, &heard).await
+        disputes::heard(app, object).await
     } else {
         Ok(())
     }
@@ -121,29 +118,4 @@ async fn checkout(app: &App, heard: &Kept, checkout_id: &str) -> Result<()> {
         pay::end(app, order_id, outcome).await?;
     }
     Ok(())
-}
-
-/// A dispute marks its order until it is closed.
-async fn dispute(app: &App, heard: &Kept) -> Result<()> {
-    let disputed = heard.kind == "charge.dispute.created";
-    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
-    let orders = sqlx::query!(
-        r#"update orders o set disputed = $2, version = version + 1
-           from payment_attempts a
-           where a.payment_id = $1 and o.id = a.order_id and o.disputed <> $2
-           returning o.id as "id: OrderId", o.organization_id as "organization_id: OrganizationId""#,
-        heard.payment_id,
-        disputed,
-    );
-    for order in orders.fetch_all(&mut *tx).await? {
-        let data: Value = json!({ "disputed": disputed });
-        tx.record(Activity {
-            organization_id: Some(order.organization_id),
-            kind: "order.disputed",
-            subject: order.id.into(),
-            data,
-        });
-        tx.announce(order.id);
-    }
-    tx.commit().await
 }

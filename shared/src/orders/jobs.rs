@@ -48,7 +48,7 @@ impl Job for Confirm {
     const QUEUE: Queue = Queue::Background;
 }
 
-/// Mails the buyer what became of an order after it was paid.
+/// Mails the buyer or the organizer what became of an order.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Tell {
     pub order_id: OrderId,
@@ -78,6 +78,17 @@ pub enum News {
     },
     EventCancelled {
         refund_id: Option<RefundId>,
+    },
+    /// It waits for money by hand.
+    ToPay,
+    /// For the organizer: the buyer's bank wants the payment back.
+    Disputed {
+        dispute_id: String,
+        amount: i64,
+    },
+    /// For the organizer: money that was to go back is still there.
+    RefundFailed {
+        refund_id: RefundId,
     },
 }
 

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::order::PaymentMethod;
 use super::status::OrderStatus;
 use super::tickets::TicketStatus;
 use crate::config::Config;
@@ -22,6 +23,11 @@ pub(super) struct Told {
     pub status: OrderStatus,
     pub reason: Option<String>,
     pub currency: String,
+    pub total: i64,
+    pub method: PaymentMethod,
+    payment_deadline: DateTime<Utc>,
+    pub organizer: String,
+    pub contact: Option<String>,
     pub tickets: Json<Vec<ToldTicket>>,
     email: String,
     secret: String,
@@ -47,8 +53,9 @@ pub(super) async fn told(db: &mut PgConnection, orders: &[OrderId]) -> Result<Ve
     let told = sqlx::query_as!(
         Told,
         r#"select o.id as "id!: OrderId", o.organization_id as "organization_id!: OrganizationId",
-                  o.status as "status!: OrderStatus", o.reason, o.currency as "currency!", o.email as "email!",
-                  o.secret as "secret!", coalesce(u.locale, 'en') as "locale!", e.title as "title!",
+                  o.status as "status!: OrderStatus", o.reason, o.currency as "currency!", o.total as "total!",
+                  o.method as "method!: PaymentMethod", o.payment_deadline as "payment_deadline!",
+                  g.name as "organizer!", g.contact, o.email as "email!", o.secret as "secret!", coalesce(u.locale, 'en') as "locale!", e.title as "title!",
                   e.starts_at as "starts_at!", e.ends_at as "ends_at!", e.time_zone as "time_zone!",
                   case when v.id is not null then concat_ws(', ', v.name, v.address, v.city) end as venue,
                   (select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'code', t.code, 'kind', i.name,
@@ -57,7 +64,7 @@ pub(super) async fn told(db: &mut PgConnection, orders: &[OrderId]) -> Result<Ve
                                              order by t.id), '[]')
                    from tickets t join order_items i on i.order_id = t.order_id and i.ticket_type_id = t.ticket_type_id
                    where t.order_id = o.id) as "tickets!: Json<Vec<ToldTicket>>"
-           from orders o join events e on e.id = o.event_id
+           from orders o join events e on e.id = o.event_id join organizations g on g.id = o.organization_id
                 left join venues v on v.id = e.venue_id left join users u on u.id = o.user_id
            where o.id = any($1)"#,
         &ids,
@@ -74,30 +81,65 @@ impl Told {
         cause: String,
         more: Value,
     ) -> Letter {
-        let home = config.general.public_url.0.as_str().trim_end_matches('/');
-        let (id, secret) = (self.id, &self.secret);
-        let mut params = Map::new();
-        let always = json!({
-            "event": self.title,
-            "when": when(self.starts_at, self.ends_at, &self.time_zone),
-            "venue": self.venue,
-            "order": id,
-            // Not `link`: that is forgotten when a mail is sent, and this one may be sent again.
-            "order_link": format!("{home}/api/v1/orders/{id}?secret={secret}"),
-        });
-        for part in [always, more] {
-            if let Value::Object(part) = part {
-                params.extend(part);
-            }
-        }
+        // Not `link`: that is forgotten when a mail is sent, and this one may be sent again.
+        let link = format!("{}?secret={}", self.place(config), self.secret);
         Letter {
             organization_id: Some(self.organization_id),
             cause,
             recipient: self.email.clone(),
             template,
             locale: self.locale.clone(),
-            params: params.into(),
+            params: self.params(link, more),
         }
+    }
+
+    /// The same mail to each of those who see to the organization's orders, who need no secret.
+    pub fn letters_to(
+        &self,
+        people: Vec<String>,
+        config: &Config,
+        template: &'static str,
+        cause: &str,
+        more: &Value,
+    ) -> Vec<Letter> {
+        let letters = people.into_iter().map(|recipient| Letter {
+            organization_id: Some(self.organization_id),
+            cause: format!("{cause}:{recipient}"),
+            recipient,
+            template,
+            locale: "en".to_owned(),
+            params: self.params(self.place(config), more.clone()),
+        });
+        letters.collect()
+    }
+
+    fn place(&self, config: &Config) -> String {
+        let home = config.general.public_url.0.as_str().trim_end_matches('/');
+        format!("{home}/api/v1/orders/{}", self.id)
+    }
+
+    fn params(&self, link: String, more: Value) -> Value {
+        let mut params = Map::new();
+        let always = json!({
+            "event": self.title,
+            "when": when(self.starts_at, self.ends_at, &self.time_zone),
+            "venue": self.venue,
+            "order": self.id,
+            "order_link": link,
+        });
+        for part in [always, more] {
+            if let Value::Object(part) = part {
+                params.extend(part);
+            }
+        }
+        params.into()
+    }
+
+    /// Until when it must be paid, in the time of the place.
+    pub fn deadline(&self) -> String {
+        let zone: Tz = self.time_zone.parse().unwrap_or(Tz::UTC);
+        let at = self.payment_deadline.with_timezone(&zone);
+        format!("{} ({zone})", at.format(DAY))
     }
 }
 

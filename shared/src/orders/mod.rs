@@ -11,7 +11,8 @@
 //! | `wallet` | a ticket as its owner and its organizer see it |
 //! | `confirm`, `news`, `letter` | the mails: with the tickets, and of what became of them |
 //! | `refunds` | money on its way back |
-//! | `heard` | what Stripe tells by itself |
+//! | `heard`, `disputes` | what Stripe tells by itself |
+//! | `chase` | asking after all that wait |
 //! | `waiting` | those who wait for an order's end |
 //!
 //! An order has the id of its hold, so one hold makes one order. Placing it touches no hot row: its places are held in
@@ -19,7 +20,9 @@
 
 pub mod audit;
 mod cancel;
+mod chase;
 mod confirm;
+mod disputes;
 mod heard;
 pub mod jobs;
 mod letter;
@@ -47,6 +50,7 @@ pub use cancel::{
     Back, Cancellation, Given, cancellation, give_up, give_up_if_sold, give_up_ticket, mark_paid,
     open_of,
 };
+pub use chase::{Chased, chase};
 pub use confirm::confirm;
 pub use heard::{forget_heard, hear, heard};
 pub use list::{Filter, OrderInList, list};
@@ -69,6 +73,9 @@ use crate::holds::{self, Buyer, HoldError, Sale};
 use crate::ids::{self, AttemptId, EventId, OrderId, OrganizationId, TicketTypeId, UserId};
 use crate::stock::{self, HoldToken, NewHold, Placed, Proof};
 use crate::tx::Tx;
+
+/// In bytes. They are written on every ticket, of which one order may have a thousand.
+const LONGEST_ANSWERS: usize = 10_000;
 
 /// Why an order is over whose event does not take place.
 pub const EVENT_CANCELLED: &str = "event_cancelled";
@@ -102,6 +109,8 @@ pub enum OrderError {
     NotPossible { status: OrderStatus },
     #[error("The time in which it could be given back is over.")]
     TooLate,
+    #[error("Your bank wants the payment back: ask the organizer.")]
+    Disputed,
 }
 
 impl Fault for OrderError {
@@ -114,7 +123,7 @@ impl Fault for OrderError {
             Self::BuyerLimit { .. } => Code::QuantityLimit,
             Self::Declined { .. } => Code::PaymentDeclined,
             Self::RefundExceedsPayment | Self::NothingToRefund => Code::RefundExceedsPayment,
-            Self::NotPossible { .. } => Code::OrderNotModifiable,
+            Self::NotPossible { .. } | Self::Disputed => Code::OrderNotModifiable,
             Self::TooLate => Code::CancellationClosed,
         }
     }
@@ -374,6 +383,11 @@ fn attendees_fit(attendees: &[Attendee], tickets: i32) -> Result<()> {
         if email.is_some_and(|email| email.parse::<lettre::Address>().is_err()) {
             invalid.push(format!("attendees[{at}].email"), "must be a mail address");
         }
+        let answers = attendee.answers.as_ref().map(ToString::to_string);
+        if answers.is_some_and(|answers| answers.len() > LONGEST_ANSWERS) {
+            let message = format!("must be at most {LONGEST_ANSWERS} bytes");
+            invalid.push(format!("attendees[{at}].answers"), message);
+        }
     }
     invalid.check()
 }
@@ -395,14 +409,18 @@ pub async fn place(tx: &mut Tx, order: &PlacedOrder) -> Result<Order> {
         subject: order.id.into(),
         data: json!({ "event_id": order.event_id, "total": order.sale.total(), "method": order.method }),
     });
-    if order.method != PaymentMethod::Manual {
-        tx.enqueue(&jobs::Purchase { order_id: order.id });
+    let order_id = order.id;
+    if order.method == PaymentMethod::Manual {
+        let news = jobs::News::ToPay;
+        tx.enqueue(&jobs::Tell { order_id, news });
+    } else {
+        tx.enqueue(&jobs::Purchase { order_id });
     }
     Ok(order.placed(now))
 }
 
 async fn within_buyer_limits(tx: &mut Tx, order: &PlacedOrder) -> Result<()> {
-    store::lock_buyer(tx, order.event_id, &order.email).await?;
+    store::lock_buyer(tx, order.event_id, order.user_id, &order.email).await?;
     let bought = store::bought_by(tx, order.event_id, order.user_id, &order.email).await?;
     for &(ticket_type_id, most) in &order.limits {
         let already = bought.iter().find(|(id, _)| *id == ticket_type_id);
@@ -437,7 +455,7 @@ impl PlacedOrder {
             organization_id: self.organization_id,
             event_id: self.event_id,
             user_id: self.user_id,
-            email: self.email.clone(),
+            email: Some(self.email.clone()),
             secret: self.user_id.is_none().then(|| self.secret.clone()),
             status: OrderStatus::Pending,
             reason: None,
@@ -483,33 +501,33 @@ pub struct Reader<'a> {
     pub secret: Option<&'a str>,
     /// Where the caller may read all orders.
     pub scope: Scope,
+    /// Where they may also see how to reach people.
+    pub contact: Scope,
     /// Placed it in this very request.
     pub placed: Option<OrderId>,
 }
 
-/// An order, if it is the reader's, or of an organization whose orders they may read.
+/// An order, if it is the reader's, or of an organization whose orders they may read. Those see of the people what they
+/// may see.
 pub async fn read(app: &App, reader: &Reader<'_>, id: OrderId) -> Result<Order> {
     let found = store::read(&mut *app.read().await?, id).await?;
-    let seen = found.filter(|(order, secret)| reader.may_see(order, secret));
-    let (mut order, secret) = seen.ok_or(OrderError::NotFound)?;
-    if order.user_id.is_none() && reader.is_guest() {
-        order.secret = Some(secret);
+    let kept = found.ok_or(OrderError::NotFound)?;
+    let mut order = kept.order;
+    let theirs = reader.user_id.is_some() && reader.user_id == order.user_id;
+    let opened = reader.secret.is_some_and(|told| same(told, &kept.secret));
+    let guest = opened || reader.placed == Some(order.id);
+    if theirs || guest {
+        order.secret = Some(kept.secret).filter(|_| guest && order.user_id.is_none());
+        return Ok(order);
+    }
+    let seen = reader.scope.require(order.organization_id);
+    seen.map_err(|_| OrderError::NotFound)?;
+    let contact = reader.contact.require(order.organization_id).is_ok();
+    order.email = order.email.filter(|_| contact);
+    for ticket in &mut order.tickets {
+        ticket.attendee.backstage(contact, kept.is_sensitive);
     }
     Ok(order)
-}
-
-impl Reader<'_> {
-    fn may_see(&self, order: &Order, secret: &str) -> bool {
-        let theirs = self.user_id.is_some() && self.user_id == order.user_id;
-        let opened = self.secret.is_some_and(|told| same(told, secret));
-        let placed = self.placed == Some(order.id);
-        theirs || opened || placed || self.scope.require(order.organization_id).is_ok()
-    }
-
-    /// Came by the secret of an order, or is about to be told it.
-    fn is_guest(&self) -> bool {
-        self.secret.is_some() || self.placed.is_some()
-    }
 }
 
 /// In a time that does not tell how much of it is right.

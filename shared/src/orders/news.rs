@@ -1,18 +1,20 @@
-//! Mails about what became of an order after it was paid, each once.
+//! Mails about what becomes of an order, each once.
 
 use serde_json::{Value, json};
 
 use super::jobs::{News, Tell};
 use super::letter::{self, Told};
+use super::order::PaymentMethod;
 use super::refunds;
 use crate::config::Config;
 use crate::error::Result;
 use crate::ids::{RefundId, TicketId};
 use crate::mail::{self, Letter};
 use crate::money;
+use crate::organizations;
 use crate::tx::Tx;
 
-/// Mails the buyer what became of their order.
+/// Mails the buyer what became of their order, or the organizer what they have to see to.
 pub async fn tell(tx: &mut Tx, config: &Config, job: &Tell) -> Result<()> {
     let Some(order) = letter::told(tx, &[job.order_id]).await?.pop() else {
         return Ok(());
@@ -26,8 +28,50 @@ pub async fn tell(tx: &mut Tx, config: &Config, job: &Tell) -> Result<()> {
         News::EventCancelled { refund_id } => {
             event_cancelled(tx, &order, config, *refund_id).await?
         }
+        News::ToPay => to_pay(&order, config),
+        News::Disputed { .. } | News::RefundFailed { .. } => {
+            return to_organizer(tx, &order, config, &job.news).await;
+        }
     };
     mail::write_all(tx, letter.as_slice()).await?;
+    Ok(())
+}
+
+/// How an order is paid by hand, as long as it waits for that.
+fn to_pay(order: &Told, config: &Config) -> Option<Letter> {
+    let more = json!({
+        "amount": money::text(order.total, &order.currency), "until": order.deadline(),
+        "organizer": order.organizer, "contact": order.contact,
+    });
+    let waits = order.status.waits() && order.method == PaymentMethod::Manual;
+    waits.then(|| {
+        let cause = format!("order-to-pay:{}", order.id);
+        order.letter(config, "order-to-pay", cause, more)
+    })
+}
+
+async fn to_organizer(tx: &mut Tx, order: &Told, config: &Config, news: &News) -> Result<()> {
+    let (template, cause, more) = match news {
+        News::Disputed { dispute_id, amount } => {
+            let amount = money::text(*amount, &order.currency);
+            let more = json!({ "amount": amount, "dispute": dispute_id });
+            (
+                "order-disputed",
+                format!("order-disputed:{dispute_id}"),
+                more,
+            )
+        }
+        News::RefundFailed { refund_id } => {
+            let refund = refunds::get(tx, *refund_id).await?;
+            let amount = money::text(refund.amount, &order.currency);
+            let more = json!({ "amount": amount, "failure": refund.failure });
+            ("refund-failed", format!("refund-failed:{refund_id}"), more)
+        }
+        _ => return Ok(()),
+    };
+    let people = organizations::addresses(tx, order.organization_id).await?;
+    let letters = order.letters_to(people, config, template, &cause, &more);
+    mail::write_all(tx, &letters).await?;
     Ok(())
 }
 

@@ -16,7 +16,8 @@ pub struct Order {
     pub organization_id: OrganizationId,
     pub event_id: EventId,
     pub user_id: Option<UserId>,
-    pub email: String,
+    /// Not for those who may not see contact data.
+    pub email: Option<String>,
     /// Opens the order to whoever placed it without an account. Told when it is placed, and in its mails.
     pub secret: Option<String>,
     pub status: OrderStatus,
@@ -92,6 +93,26 @@ pub struct Attendee {
     pub answers: Option<serde_json::Value>,
 }
 
+impl Attendee {
+    /// As organizers see them: how to reach them only with the right to, and of a sensitive event the initials.
+    pub(super) fn backstage(&mut self, contact: bool, sensitive: bool) {
+        if !contact {
+            self.email = None;
+            self.emergency_contact = None;
+        }
+        if sensitive {
+            self.name = initials(&self.name);
+        }
+    }
+}
+
+/// Who comes to a sensitive event is nobody's business but the door's.
+fn initials(name: &str) -> String {
+    let words = name.split_whitespace();
+    let letters = words.filter_map(|word| word.chars().next());
+    letters.flat_map(|letter| [letter, '.']).collect()
+}
+
 /// An order to be placed: on a hold, or on what is wanted, which is held and ordered in one call.
 #[derive(Debug, Clone, Object)]
 #[oai(deny_unknown_fields)]
@@ -114,4 +135,16 @@ pub struct NewOrder {
     pub email: Option<String>,
     /// Not needed for what is free.
     pub payment: Option<NewPayment>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::initials;
+
+    #[test]
+    fn a_name_becomes_its_initials() {
+        assert_eq!(initials(" Ada  King Lovelace"), "A.K.L.");
+        assert_eq!(initials("Émile"), "É.");
+        assert_eq!(initials(""), "");
+    }
 }

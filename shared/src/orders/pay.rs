@@ -17,7 +17,7 @@ use super::store::{self, Attempt, Due};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ids::OrderId;
-use crate::stock::{self, Placed};
+use crate::stock::{self, NewHold, Placed};
 
 /// Between the deadline and its end, an order waits for calls to Stripe that were under way.
 const GRACE: TimeDelta = TimeDelta::minutes(2);
@@ -61,6 +61,7 @@ fn free(order_id: OrderId) -> Outcome {
         provider: Provider::Free,
         reference: order_id.to_string(),
         amount: 0,
+        note: None,
     })
 }
 
@@ -119,26 +120,34 @@ pub async fn end(app: &App, order_id: OrderId, outcome: Outcome) -> Result<Optio
         Outcome::Paid(received) if received.provider != Provider::Free => {
             reclaim(app, order_id).await?
         }
-        _ => false,
+        _ => None,
     };
     let settlement = Settlement {
         order_id,
         outcome,
-        reclaimed,
+        reclaimed: reclaimed.is_some(),
     };
-    app.settle(settlement).await
+    let settled = app.settle(settlement).await?;
+    if let Some(hold) = reclaimed.filter(|_| settled.is_none_or(|settled| !settled.changed)) {
+        // This money was seen to before: nobody needs the places.
+        let (now, id) = (app.clock.now(), hold.id);
+        app.stock
+            .detach(now, hold.event_id, id, &hold.proof)
+            .await?;
+    }
+    Ok(settled)
 }
 
-/// Holds the places of an order again that had given them up. False if it had not, or if they are gone. Without Redis
+/// Holds the places of an order again that had given them up. None if it had not, or if they are gone. Without Redis
 /// nobody can be sure: whoever paid waits for a moment.
-async fn reclaim(app: &App, order_id: OrderId) -> Result<bool> {
+async fn reclaim(app: &App, order_id: OrderId) -> Result<Option<NewHold>> {
     let hold = store::hold(&mut *app.read().await?, order_id).await?;
     let Some((OrderStatus::Expired | OrderStatus::Failed, event_id, kept)) = hold else {
-        return Ok(false);
+        return Ok(None);
     };
     let hold = kept.hold(order_id, event_id, app.clock.now());
     let placed = stock::place(app, &hold).await?;
-    Ok(matches!(placed, Placed::Placed { .. }))
+    Ok(matches!(placed, Placed::Placed { .. }).then_some(hold))
 }
 
 async fn charge(app: &App, due: &Due, attempt: &Attempt) -> Result<Outcome> {
@@ -225,6 +234,7 @@ pub(super) fn checkout_outcome(checkout: &Checkout) -> Option<Outcome> {
             provider: Provider::Stripe,
             reference: payment.clone(),
             amount: checkout.amount,
+            note: None,
         })),
         (_, CheckoutStatus::Expired) => Some(Outcome::Expired),
         _ => None,
@@ -287,6 +297,7 @@ pub(super) fn outcome_of(payment: &Payment, method: PaymentMethod) -> Option<Out
             provider: Provider::Stripe,
             reference: payment.id.clone(),
             amount: payment.amount_received,
+            note: None,
         })),
         PaymentStatus::RequiresAction => Some(waits_for(payment)),
         // Whoever pays in the browser tries another card.

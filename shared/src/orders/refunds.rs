@@ -73,7 +73,7 @@ pub(super) struct NewRefund {
 pub(super) async fn insert(tx: &mut Tx, new: &NewRefund) -> Result<RefundId> {
     let (id, now) = (RefundId::fresh(tx.now()), tx.now());
     sqlx::query!(
-        "update orders set refunded = refunded + $2 where id = $1",
+        "update orders set refunded = refunded + $2, version = version + 1 where id = $1",
         new.order_id as _,
         new.amount,
     )
@@ -323,6 +323,8 @@ pub async fn settle(tx: &mut Tx, id: RefundId, outcome: &RefundOutcome) -> Resul
                 store::insert_entries(tx, &[back], now).await?;
             }
             tracing::error!(%order_id, refund_id = %id, "a refund failed: somebody must see to it");
+            let news = News::RefundFailed { refund_id: id };
+            tx.enqueue(&Tell { order_id, news });
             "order.refund_failed"
         }
         RefundStatus::Succeeded => {
@@ -362,7 +364,7 @@ async fn standing(db: &mut PgConnection, id: RefundId) -> Result<(RefundStatus, 
 
 async fn uncount(db: &mut PgConnection, order_id: OrderId, amount: i64) -> Result<()> {
     sqlx::query!(
-        "update orders set refunded = refunded - $2 where id = $1",
+        "update orders set refunded = refunded - $2, version = version + 1 where id = $1",
         order_id as _,
         amount,
     )

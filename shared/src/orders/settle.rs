@@ -363,7 +363,8 @@ async fn give_back(tx: &mut Tx, order: &Locked, received: &Received, reason: &st
 fn record(tx: &mut Tx, order: &Locked, status: OrderStatus, outcome: &Outcome) {
     let detail = match outcome {
         Outcome::Paid(received) => {
-            json!({ "amount": received.amount, "provider": received.provider.name() })
+            let (amount, provider) = (received.amount, received.provider.name());
+            json!({ "amount": amount, "provider": provider, "note": received.note })
         }
         Outcome::Declined { code, .. } => json!({ "code": code }),
         Outcome::Cancelled { reason } => json!({ "reason": reason }),

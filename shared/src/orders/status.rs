@@ -49,6 +49,8 @@ pub struct Received {
     /// The provider's payment.
     pub reference: String,
     pub amount: i64,
+    /// What is on the bank statement or the receipt of money that came by hand.
+    pub note: Option<String>,
 }
 
 /// What the buyer needs to act.
@@ -165,6 +167,7 @@ mod tests {
             provider: Provider::Stripe,
             reference: "pi".into(),
             amount: 1,
+            note: None,
         });
         let declined = Outcome::Declined {
             code: "generic_decline".into(),

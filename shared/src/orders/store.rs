@@ -78,7 +78,7 @@ fn constraint(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error()?.constraint()
 }
 
-/// How many tickets of each type this buyer has or is about to have.
+/// How many tickets of each type this buyer has or is about to have. Those that were given back do not count.
 pub(super) async fn bought_by(
     db: &mut PgConnection,
     event_id: EventId,
@@ -86,11 +86,16 @@ pub(super) async fn bought_by(
     email: &str,
 ) -> Result<Vec<(TicketTypeId, i64)>> {
     let bought = sqlx::query!(
-        r#"select i.ticket_type_id as "ticket_type_id: TicketTypeId", sum(i.quantity) as "number!"
-           from orders o join order_items i on i.order_id = o.id
+        r#"select bought.ticket_type_id as "ticket_type_id!: TicketTypeId", sum(bought.number)::bigint as "number!"
+           from orders o cross join lateral (
+               select i.ticket_type_id, i.quantity as number from order_items i
+               where i.order_id = o.id and o.status in ('pending', 'requires_action')
+               union all
+               select t.ticket_type_id, 1 from tickets t where t.order_id = o.id and t.status <> 'cancelled'
+           ) as bought
            where o.event_id = $1 and (o.user_id = $2 or lower(o.email) = lower($3))
                  and o.status in ('pending', 'requires_action', 'paid', 'partially_refunded')
-           group by i.ticket_type_id"#,
+           group by bought.ticket_type_id"#,
         event_id as _,
         user_id as _,
         email,
@@ -99,35 +104,47 @@ pub(super) async fn bought_by(
     Ok(bought.map(|row| (row.ticket_type_id, row.number)).collect())
 }
 
-/// Two orders of one buyer for one event are placed one after the other.
+/// Two orders of one buyer for one event are placed one after the other, whether it is the account or the address that
+/// they have in common.
 pub(super) async fn lock_buyer(
     db: &mut PgConnection,
     event_id: EventId,
+    user_id: Option<UserId>,
     email: &str,
 ) -> Result<()> {
     sqlx::query!(
-        "select pg_advisory_xact_lock(hashtextextended('buyer ' || $1::text || lower($2), 0))",
+        "select pg_advisory_xact_lock(key)
+         from (select distinct hashtextextended('buyer ' || $1::text || who, 0) as key
+               from unnest(array[lower($2), $3::uuid::text]) as who where who is not null order by key) as keys",
         event_id.to_string(),
         email,
+        user_id as _,
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// An order, and what opens it to a guest.
-pub(super) async fn read(db: &mut PgConnection, id: OrderId) -> Result<Option<(Order, String)>> {
+/// An order, and what decides who sees what of it.
+pub(super) struct Kept {
+    pub order: Order,
+    /// Opens it to a guest.
+    pub secret: String,
+    pub is_sensitive: bool,
+}
+
+pub(super) async fn read(db: &mut PgConnection, id: OrderId) -> Result<Option<Kept>> {
     let order = sqlx::query!(
         r#"select o.organization_id as "organization_id: OrganizationId", o.event_id as "event_id: EventId",
                   o.user_id as "user_id: UserId", o.email, o.secret, o.status as "status: OrderStatus", o.reason,
                   o.method as "method: PaymentMethod", o.currency, o.total, o.paid, o.refunded,
                   o.payment_deadline as "payment_deadline: Time", o.payment_url, o.client_secret, o.disputed,
-                  o.placed_at as "placed_at: Time", o.version,
+                  o.placed_at as "placed_at: Time", o.version, e.is_sensitive,
                   (select coalesce(jsonb_agg(jsonb_build_object('ticket_type_id', i.ticket_type_id, 'name', i.name,
                                                                 'quantity', i.quantity, 'price', i.price)
                                              order by i.position), '[]')
                    from order_items i where i.order_id = o.id) as "items!: Json<Vec<SaleItem>>"
-           from orders o where o.id = $1"#,
+           from orders o join events e on e.id = o.event_id where o.id = $1"#,
         id as _,
     );
     let Some(row) = order.fetch_optional(&mut *db).await? else {
@@ -139,7 +156,7 @@ pub(super) async fn read(db: &mut PgConnection, id: OrderId) -> Result<Option<(O
         organization_id: row.organization_id,
         event_id: row.event_id,
         user_id: row.user_id,
-        email: row.email,
+        email: Some(row.email),
         secret: None,
         status: row.status,
         reason: row.reason,
@@ -157,7 +174,11 @@ pub(super) async fn read(db: &mut PgConnection, id: OrderId) -> Result<Option<(O
         version: row.version,
         tickets: tickets::of_order(db, id).await?,
     };
-    Ok(Some((order, row.secret)))
+    Ok(Some(Kept {
+        order,
+        secret: row.secret,
+        is_sensitive: row.is_sensitive,
+    }))
 }
 
 /// An order as it is until the end of the transaction.
@@ -170,6 +191,8 @@ pub(super) struct Locked {
     pub status: OrderStatus,
     pub total: i64,
     pub paid: i64,
+    pub refunded: i64,
+    pub disputed: bool,
     pub currency: String,
     pub attendees: Json<Vec<Attendee>>,
 }
@@ -181,7 +204,7 @@ pub(super) async fn lock(db: &mut PgConnection, ids: &[OrderId]) -> Result<Vec<L
         Locked,
         r#"select id as "id: OrderId", organization_id as "organization_id: OrganizationId",
                   event_id as "event_id: EventId", user_id as "user_id: UserId", status as "status: OrderStatus", total,
-                  paid, currency, attendees as "attendees: Json<Vec<Attendee>>"
+                  paid, refunded, disputed, currency, attendees as "attendees: Json<Vec<Attendee>>"
            from orders where id = any($1) order by id for update"#,
         &ids,
     );

@@ -72,13 +72,8 @@ pub struct Seen {
 }
 
 /// A ticket, if the reader has it, or may see the tickets of the organization. Its organizer sees of the attendee what
-/// is for organizers to see: `contact` says where that includes how to reach them.
-pub async fn ticket(
-    db: &mut PgConnection,
-    reader: &Reader<'_>,
-    contact: &Scope,
-    id: TicketId,
-) -> Result<Seen> {
+/// is for organizers to see.
+pub async fn ticket(db: &mut PgConnection, reader: &Reader<'_>, id: TicketId) -> Result<Seen> {
     let found = kept(db, &[id]).await?.pop();
     let kept = found.ok_or(OrderError::TicketNotFound)?;
     let own = kept.is_of(reader);
@@ -90,7 +85,7 @@ pub async fn ticket(
         ticket: if own {
             kept.details
         } else {
-            kept.backstage(contact)
+            kept.backstage(&reader.contact)
         },
         own,
     })
@@ -133,23 +128,11 @@ impl Kept {
 
     /// As its organizer sees it.
     fn backstage(mut self, contact: &Scope) -> TicketDetails {
+        let contact = contact.require(self.organization_id).is_ok();
         let attendee = &mut self.details.ticket.attendee;
-        if contact.require(self.organization_id).is_err() {
-            attendee.email = None;
-            attendee.emergency_contact = None;
-        }
-        if self.is_sensitive {
-            attendee.name = initials(&attendee.name);
-        }
+        attendee.backstage(contact, self.is_sensitive);
         self.details
     }
-}
-
-/// Who comes to a sensitive event is nobody's business but the door's.
-fn initials(name: &str) -> String {
-    let words = name.split_whitespace();
-    let letters = words.filter_map(|word| word.chars().next());
-    letters.flat_map(|letter| [letter, '.']).collect()
 }
 
 fn organizations(within: Option<&Scope>) -> Option<Vec<Uuid>> {
@@ -254,16 +237,4 @@ async fn kept(db: &mut PgConnection, ids: &[TicketId]) -> Result<Vec<Kept>> {
         },
     });
     Ok(tickets.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::initials;
-
-    #[test]
-    fn a_name_becomes_its_initials() {
-        assert_eq!(initials(" Ada  King Lovelace"), "A.K.L.");
-        assert_eq!(initials("Émile"), "É.");
-        assert_eq!(initials(""), "");
-    }
 }

@@ -236,6 +236,19 @@ pub async fn belong(db: &mut PgConnection, id: OrganizationId, people: &[UserId]
     Ok(store::how_many_belong(db, id, people).await? == people.len())
 }
 
+/// Where to write to it: its contact if that is a mail address, else to its owners.
+pub(crate) async fn addresses(db: &mut PgConnection, id: OrganizationId) -> Result<Vec<String>> {
+    let contact = get(db, id).await?.contact;
+    let contact = contact.filter(|contact| contact.parse::<lettre::Address>().is_ok());
+    match contact {
+        Some(contact) => Ok(vec![contact]),
+        None => {
+            let owner = access::built_in_role(db, OWNER).await?;
+            store::addresses(db, id, owner).await
+        }
+    }
+}
+
 /// The organization with this slug, if there is one.
 pub async fn by_slug(db: &mut PgConnection, slug: &str) -> Result<Option<OrganizationId>> {
     store::by_slug(db, slug).await

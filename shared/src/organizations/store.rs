@@ -262,6 +262,21 @@ pub(super) async fn owned_by(
     Ok(ids.fetch_all(db).await?.into_iter().collect())
 }
 
+/// The mail addresses of those with this role whose account is in use.
+pub(super) async fn addresses(
+    db: &mut PgConnection,
+    id: OrganizationId,
+    role_id: RoleId,
+) -> Result<Vec<String>> {
+    let emails = sqlx::query_scalar!(
+        "select u.email from members m join users u on u.id = m.user_id
+         where m.organization_id = $1 and m.role_id = $2 and u.is_active order by u.email",
+        id as _,
+        role_id as _,
+    );
+    Ok(emails.fetch_all(db).await?)
+}
+
 /// Whether somebody else can act as an owner: an account that is out of use cannot.
 pub(super) async fn has_another(
     db: &mut PgConnection,

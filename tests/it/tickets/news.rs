@@ -84,6 +84,7 @@ async fn everybody_hears_that_an_event_is_cancelled() {
         waiting["payment"] = json!({"method": "manual"});
         waiting["email"] = json!("grace@example.org");
         world.stranger().post("/orders", &waiting).await.expect(202);
+        world.run_jobs().await;
         world.inbox.clear();
 
         let status = format!("/events/{}/status", id_of(&event));

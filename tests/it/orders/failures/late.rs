@@ -75,6 +75,51 @@ async fn money_comes_late_and_the_places_are_gone() {
     .await;
 }
 
+/// What was given back once is not held again because somebody tells of it again.
+#[tokio::test]
+async fn money_that_was_seen_to_keeps_no_places_when_it_is_told_again() {
+    world_with(&HASTY, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 3).await;
+        let order = expired_too_early(world, &event).await;
+        let other = free_other(world, &event).await;
+        world
+            .stripe()
+            .misbehave("refunds.create", Fault::CutBefore, 1);
+        charged_late(world).await;
+        let paid_late = again(&world.stranger(), &order).await;
+        assert_eq!(
+            paid_late["status"], "expired",
+            "its money is still on its way"
+        );
+        let cancel = place_of(&other).replace('?', "/cancel?");
+        world.stranger().put(&cancel, &json!({})).await.expect(200);
+        // Stripe tells of one payment by several events.
+        let payments: Vec<(String, uuid::Uuid)> =
+            sqlx::query_as("select reference, order_id from ledger where kind = 'payment'")
+                .fetch_all(world.app.pool())
+                .await
+                .expect("payments");
+        for (reference, order_id) in payments {
+            let outcome = shared::orders::Outcome::Paid(shared::orders::Received {
+                provider: shared::orders::Provider::Stripe,
+                reference,
+                amount: 9000,
+                note: None,
+            });
+            let order_id = shared::ids::OrderId(order_id);
+            let settled = shared::orders::pay::end(&world.app, order_id, outcome).await;
+            settled.expect("it was seen to");
+        }
+        assert_eq!(left(world, &event).await, 3);
+        world.stripe().drop_webhooks();
+        world.pass(TimeDelta::hours(1));
+        world.run_jobs().await;
+        assert_eq!(again(&world.stranger(), &order).await["status"], "refunded");
+    })
+    .await;
+}
+
 /// Somebody else takes two of three places.
 async fn free_other(world: &World, event: &Value) -> Value {
     bought(

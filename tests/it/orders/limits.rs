@@ -1,0 +1,367 @@
+//! Who may buy what, how many, when and at which price: looked at for the hold, and again for the order.
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use tests::{SignedIn, world};
+
+use super::*;
+
+/// An event of twenty places, of one type that differs from the usual one.
+async fn event_with(organizer: &Client, differs: &Value) -> Value {
+    let mut kind = standard();
+    for (name, value) in differs.as_object().expect("fields") {
+        kind[name] = value.clone();
+    }
+    on_sale(organizer, &workshop(), &kind).await
+}
+
+async fn held(client: &Client, event: &Value, quantity: i32) -> Value {
+    let hold = json!({"event_id": event["id"], "items": wanted(event, quantity)});
+    client.post("/holds", &hold).await.expect(201)
+}
+
+/// An order on a hold.
+fn on(hold: &Value) -> Value {
+    json!({"hold_token": hold["token"], "email": "ada@example.org",
+           "payment": {"method": "card", "token": "pm_card_visa"}})
+}
+
+fn place_of_type(event: &Value) -> String {
+    let text = |value: &Value| value.as_str().expect("an id").to_owned();
+    let (event_id, type_id) = (text(&event["id"]), text(&event["ticket_types"][0]["id"]));
+    format!("/events/{event_id}/ticket-types/{type_id}")
+}
+
+/// How many of these orders are placed at once; the others are refused for the limit.
+async fn placed(buyers: impl Iterator<Item = (Client, Value)>, most: i64) -> usize {
+    let orders = buyers.map(|(client, new)| async move { client.post("/orders", &new).await });
+    let (placed, refused): (Vec<_>, Vec<_>) = join_all(orders)
+        .await
+        .into_iter()
+        .partition(|answer| answer.status == 202);
+    for refused in refused {
+        let details = refused.refused(422, "QUANTITY_LIMIT");
+        assert_eq!(
+            (&details["max"], &details["already"]),
+            (&json!(most), &json!(most))
+        );
+    }
+    placed.len()
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_however_it_is_written() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_with(&organizer, &json!({"max_per_buyer": 3})).await;
+        let names = ["ada@example.org", "ADA@example.org", " Ada@Example.Org "];
+        let buyers = (0..10).map(|at| {
+            let mut new = card_order(&event, 1, "pm_card_visa");
+            new["email"] = json!(names[at % names.len()]);
+            (world.stranger(), new)
+        });
+        assert_eq!(placed(buyers, 3).await, 3);
+        assert_eq!(
+            left(world, &event).await,
+            17,
+            "what was refused is on sale again"
+        );
+        world.run_jobs().await;
+        let other = json!({"email": "grace@example.org"});
+        let mut new = card_order(&event, 3, "pm_card_visa");
+        new["email"] = other["email"].clone();
+        bought(world, &world.stranger(), &new).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_whatever_addresses_it_names() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_with(&organizer, &json!({"max_per_buyer": 2})).await;
+        let ada = world.person("ada").await.client;
+        let buyers = (0..10).map(|at| {
+            let mut new = card_order(&event, 1, "pm_card_visa");
+            new["email"] = json!(format!("ada.{at}@example.org"));
+            (ada.clone(), new)
+        });
+        assert_eq!(placed(buyers, 2).await, 2);
+        assert_eq!(left(world, &event).await, 18);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_gives_a_ticket_back_may_have_another() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_with(&organizer, &json!({"max_per_buyer": 2})).await;
+        let guest = world.stranger();
+        let order = bought(world, &guest, &card_order(&event, 2, "pm_card_visa")).await;
+        let one = card_order(&event, 1, "pm_card_visa");
+        guest
+            .post("/orders", &one)
+            .await
+            .refused(422, "QUANTITY_LIMIT");
+        let (ticket, secret) = (&order["tickets"][0]["id"], &order["secret"]);
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let cancel = format!("/tickets/{}/cancel?secret={}", text(ticket), text(secret));
+        guest.put(&cancel, &json!({})).await.expect(200);
+        let order = bought(world, &guest, &one).await;
+        assert_eq!(order["status"], "paid");
+        guest
+            .post("/orders", &one)
+            .await
+            .refused(422, "QUANTITY_LIMIT");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_order_has_so_many_of_a_type_and_of_an_event() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let limits = json!({"min_per_order": 2, "max_per_order": 4});
+        let event = event_with(&organizer, &limits).await;
+        let guest = world.stranger();
+        for quantity in [1, 5] {
+            let order = guest
+                .post("/orders", &card_order(&event, quantity, "pm_card_visa"))
+                .await;
+            let details = order.refused(422, "QUANTITY_LIMIT");
+            assert_eq!((&details["min"], &details["max"]), (&json!(2), &json!(4)));
+        }
+        // The limit is lowered between the hold and the order.
+        let hold = held(&guest, &event, 4).await;
+        let change = json!({"max_per_order": 3, "version": 1});
+        organizer
+            .put(&place_of_type(&event), &change)
+            .await
+            .expect(200);
+        guest
+            .post("/orders", &on(&hold))
+            .await
+            .refused(422, "QUANTITY_LIMIT");
+        assert_eq!(
+            bought(world, &guest, &on(&held(&guest, &event, 3).await)).await["paid"],
+            13_500
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sale_ends_between_the_hold_and_the_order() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let ends =
+            json!({"sales_start": "2026-01-15T10:32:00Z", "sales_end": "2026-01-15T10:36:00Z"});
+        let event = event_with(&organizer, &ends).await;
+        let guest = world.stranger();
+        let now = card_order(&event, 1, "pm_card_visa");
+        guest
+            .post("/orders", &now)
+            .await
+            .refused(409, "SALES_NOT_OPEN");
+        world.pass(TimeDelta::minutes(3));
+        let hold = held(&guest, &event, 1).await;
+        world.pass(TimeDelta::minutes(4));
+        guest
+            .post("/orders", &on(&hold))
+            .await
+            .refused(409, "SALES_ENDED");
+        guest
+            .post("/orders", &now)
+            .await
+            .refused(409, "SALES_ENDED");
+
+        let event = event_with(&organizer, &json!({})).await;
+        let hold = held(&guest, &event, 1).await;
+        let status = format!("/events/{}/status", event["id"].as_str().expect("an id"));
+        let pause = json!({"status": "on_hold", "reason": "Storm", "version": event["version"]});
+        organizer.put(&status, &pause).await.expect(200);
+        guest
+            .post("/orders", &on(&hold))
+            .await
+            .refused(409, "EVENT_NOT_ON_SALE");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_hidden_after_the_hold_is_not_ordered() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_with(&organizer, &json!({})).await;
+        let guest = world.stranger();
+        let hold = held(&guest, &event, 1).await;
+        let hide = json!({"hidden": true, "version": 1});
+        organizer
+            .put(&place_of_type(&event), &hide)
+            .await
+            .expect(200);
+        guest
+            .post("/orders", &on(&hold))
+            .await
+            .refused(404, "TICKET_TYPE_NOT_FOUND");
+        let now = card_order(&event, 1, "pm_card_visa");
+        guest
+            .post("/orders", &now)
+            .await
+            .refused(404, "TICKET_TYPE_NOT_FOUND");
+        // Whoever may see it may sell it.
+        organizer.post("/orders", &now).await.expect(202);
+    })
+    .await;
+}
+
+async fn vet(world: &World, member: &SignedIn, level: i16) {
+    sqlx::query("update members set vetting_level = $2 where user_id = $1")
+        .bind(member.id.0)
+        .bind(level)
+        .execute(world.app.pool())
+        .await
+        .expect("vetted");
+}
+
+#[tokio::test]
+async fn who_is_vetted_no_more_does_not_order_what_they_held() {
+    world(async |world| {
+        let ours = world.organizer("lighthouse").await;
+        let mut event = workshop();
+        event["required_vetting_level"] = json!(3);
+        let event = on_sale(&ours.organizer, &event, &standard()).await;
+        let member = world.member(ours.id, "member").await;
+        let now = card_order(&event, 1, "pm_card_visa");
+        for client in [&world.stranger(), &member.client] {
+            client
+                .post("/orders", &now)
+                .await
+                .refused(404, "EVENT_NOT_FOUND");
+        }
+        vet(world, &member, 3).await;
+        let (first, second) = (
+            held(&member.client, &event, 1).await,
+            held(&member.client, &event, 1).await,
+        );
+        member.client.post("/orders", &on(&first)).await.expect(202);
+        vet(world, &member, 2).await;
+        let refused = member.client.post("/orders", &on(&second)).await;
+        refused.refused(404, "EVENT_NOT_FOUND");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_price_of_a_hold_is_for_whoever_holds_it() {
+    world(async |world| {
+        let ours = world.organizer("lighthouse").await;
+        let event = event_with(&ours.organizer, &json!({"member_price": 3000})).await;
+        let (ada, grace) = (world.person("ada").await, world.person("grace").await);
+        world.join(ada.id, ours.id, "member").await;
+        let hold = held(&ada.client, &event, 2).await;
+        assert_eq!(hold["subtotal"], 6000);
+        for other in [&world.stranger(), &grace.client] {
+            other
+                .post("/orders", &on(&hold))
+                .await
+                .refused(410, "HOLD_EXPIRED");
+        }
+        // What was promised is kept: the price has changed, and she is no member any more.
+        let change = json!({"price": 9900, "member_price": 9000, "version": 1});
+        ours.organizer
+            .put(&place_of_type(&event), &change)
+            .await
+            .expect(200);
+        sqlx::query("delete from members where user_id = $1")
+            .bind(ada.id.0)
+            .execute(world.app.pool())
+            .await
+            .expect("she leaves");
+        let order = ada.client.post("/orders", &on(&hold)).await.expect(202);
+        assert_eq!(
+            (&order["total"], &order["items"][0]["price"]),
+            (&json!(6000), &json!(3000))
+        );
+        let now = card_order(&event, 1, "pm_card_visa");
+        assert_eq!(
+            ada.client.post("/orders", &now).await.expect(202)["total"],
+            9900
+        );
+        world.run_jobs().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn prices_and_the_policy_are_those_of_the_moment_of_the_order() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_with(&organizer, &json!({})).await;
+        let guest = world.stranger();
+        let before = bought(world, &guest, &card_order(&event, 2, "pm_card_visa")).await;
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let quote = format!(
+            "/tickets/{}/cancellation?secret={}",
+            text(&before["tickets"][0]["id"]),
+            text(&before["secret"])
+        );
+        let quoted = guest.get(&quote).await.expect(200);
+        assert_eq!(quoted["refund_amount"], 4500);
+
+        let dearer = json!({"price": 9900, "version": 1});
+        organizer
+            .put(&place_of_type(&event), &dearer)
+            .await
+            .expect(200);
+        let place = format!("/events/{}", text(&event["id"]));
+        let version = &organizer.get(&place).await.expect(200)["version"];
+        let never = json!({"full_until_hours": null, "partial_percent": 0, "partial_until_hours": 0,
+                           "keep_fees": false});
+        let change = json!({"refund_policy": never, "version": version});
+        organizer.put(&place, &change).await.expect(200);
+
+        assert_eq!(again(&guest, &before).await, before);
+        assert_eq!(guest.get(&quote).await.expect(200), quoted);
+        let after = bought(world, &guest, &card_order(&event, 1, "pm_card_visa")).await;
+        assert_eq!(
+            (&after["paid"], &after["currency"]),
+            (&json!(9900), &before["currency"])
+        );
+        let cancel = place_of(&after).replace('?', "/cancel?");
+        assert_eq!(
+            guest.put(&cancel, &json!({})).await.expect(200)["refunded"],
+            0
+        );
+        let cancel = place_of(&before).replace('?', "/cancel?");
+        assert_eq!(
+            guest.put(&cancel, &json!({})).await.expect(200)["refunded"],
+            9000
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_attendee_says_has_bounds() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_with(&organizer, &json!({})).await;
+        let mut new = card_order(&event, 2, "pm_card_visa");
+        new["attendees"] = json!([{"name": "Ada", "answers": {"why": "x".repeat(20_000)}}]);
+        let bad = world.stranger().post("/orders", &new).await.bad_fields();
+        assert_eq!(bad, ["attendees[0].answers"]);
+        let other = held(
+            &world.stranger(),
+            &event_with(&organizer, &json!({})).await,
+            1,
+        )
+        .await;
+        let mut new = on(&other);
+        new["event_id"] = event["id"].clone();
+        let bad = world.stranger().post("/orders", &new).await.bad_fields();
+        assert_eq!(bad, ["event_id"]);
+    })
+    .await;
+}
