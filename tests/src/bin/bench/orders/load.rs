@@ -75,7 +75,7 @@ pub async fn burst(shop: &Shop, offer: &Offer, orders: usize) -> anyhow::Result<
         orders,
         accepted_per_second: orders as f64 / accepted.as_secs_f64(),
         paid_per_second: orders as f64 / paid.as_secs_f64(),
-        done_seconds_later: (done - paid).as_secs_f64(),
+        done_seconds_later: done.saturating_sub(paid).as_secs_f64(),
     })
 }
 
