@@ -27,6 +27,10 @@ const READ: Right = Right {
     resource: "orders",
     action: "read",
 };
+const SELL: Right = Right {
+    resource: "orders",
+    action: "write",
+};
 pub(crate) const CONTACT: Right = Right {
     resource: "contact_data",
     action: "read",
@@ -285,7 +289,9 @@ async fn place(
             body,
             async |seed| {
                 let event = find_kept(public, &event_id.to_string()).await?;
-                orders::prepare(app, &event, &buyer, new, seed).await
+                let organization_id = event.event.organization_id;
+                let sells = public.reach(SELL).require(organization_id).is_ok();
+                orders::prepare(app, &event, &buyer, sells, new, seed).await
             },
             async |tx, order| Ok(Placed::of(orders::place(tx, order).await?)),
             async |order, because| order.withdraw(app, because).await,

@@ -13,6 +13,7 @@ pub use sale::{Sale, SaleItem, Wanted};
 
 use crate::app::App;
 use crate::clock::Time;
+use crate::config;
 use crate::error::{Code, Fault, Result};
 use crate::events::EventDetails;
 use crate::ids::{EventId, TicketTypeId, UserId};
@@ -126,6 +127,14 @@ impl Buyer {
         }
     }
 
+    /// How much of one event they may keep others from at a time.
+    pub(crate) fn most(&self, limits: &config::Holds) -> u32 {
+        match self.user_id {
+            Some(_) => limits.per_account,
+            None => limits.per_address,
+        }
+    }
+
     /// A hold of an account is that account's; any other is whoever's that has its token.
     pub(crate) fn may_use(&self, found: &Found) -> bool {
         !found.buyer.starts_with("user:") || found.buyer == self.key()
@@ -165,10 +174,7 @@ pub async fn place(
     let hold = NewHold {
         deadline,
         ordered: false,
-        most_holds: match buyer.user_id {
-            Some(_) => limits.per_account,
-            None => limits.per_address,
-        },
+        most_holds: buyer.most(limits),
         ..new_hold(event, &token, buyer, &sale)?
     };
     match stock::place(app, &hold).await? {

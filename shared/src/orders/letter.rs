@@ -89,7 +89,7 @@ impl Told {
             recipient: self.email.clone(),
             template,
             locale: self.locale.clone(),
-            params: self.params(link, more),
+            params: self.params(&link, more),
         }
     }
 
@@ -108,7 +108,7 @@ impl Told {
             recipient,
             template,
             locale: "en".to_owned(),
-            params: self.params(self.place(config), more.clone()),
+            params: self.params(&self.place(config), more.clone()),
         });
         letters.collect()
     }
@@ -118,7 +118,7 @@ impl Told {
         format!("{home}/api/v1/orders/{}", self.id)
     }
 
-    fn params(&self, link: String, more: Value) -> Value {
+    fn params(&self, link: &str, more: Value) -> Value {
         let mut params = Map::new();
         let always = json!({
             "event": self.title,

@@ -217,16 +217,20 @@ pub struct PlacedOrder {
     refund_policy: RefundPolicy,
     hold: KeptHold,
     payment_deadline: DateTime<Utc>,
+    /// So many orders may wait for this buyer to pay by hand; none for who sells for the organizer.
+    most_by_hand: Option<u32>,
     /// The places were not held for an order before, and go back if this one does not come about.
     fresh: bool,
 }
 
 /// Checks what is to be ordered, and takes the hold for it or holds what is wanted. After that it is written by
-/// [`place`], or given up by [`PlacedOrder::withdraw`]. What comes from the same `seed` holds its places once.
+/// [`place`], or given up by [`PlacedOrder::withdraw`]. What comes from the same `seed` holds its places once. Who sells
+/// for the organizer may place more orders to be paid by hand than a buyer.
 pub async fn prepare(
     app: &App,
     event: &EventDetails,
     buyer: &Buyer,
+    sells: bool,
     new: NewOrder,
     seed: Option<[u8; 32]>,
 ) -> Result<PlacedOrder> {
@@ -258,6 +262,7 @@ pub async fn prepare(
         refund_policy: event.event.refund_policy.clone(),
         hold: KeptHold::of(&wish.hold),
         payment_deadline: app.clock.now() + within.delta(),
+        most_by_hand: (!sells).then(|| buyer.most(&app.config.holds)),
         fresh,
         sale: wish.sale,
     })
@@ -394,6 +399,9 @@ fn attendees_fit(attendees: &[Attendee], tickets: i32) -> Result<()> {
 
 /// Writes the order and the job that brings it to its end.
 pub async fn place(tx: &mut Tx, order: &PlacedOrder) -> Result<Order> {
+    if let (PaymentMethod::Manual, Some(most)) = (order.method, order.most_by_hand) {
+        keeps_few_waiting(tx, order, most).await?;
+    }
     if !order.limits.is_empty() {
         within_buyer_limits(tx, order).await?;
     }
@@ -417,6 +425,17 @@ pub async fn place(tx: &mut Tx, order: &PlacedOrder) -> Result<Order> {
         tx.enqueue(&jobs::Purchase { order_id });
     }
     Ok(order.placed(now))
+}
+
+/// An order to be paid by hand keeps its places for days: nobody has an event sold out by promises.
+async fn keeps_few_waiting(tx: &mut Tx, order: &PlacedOrder, most: u32) -> Result<()> {
+    let buyer = &order.hold.buyer;
+    store::lock_buyer(tx, order.event_id, None, buyer).await?;
+    let waiting = store::waiting_by_hand(tx, order.event_id, buyer).await?;
+    if waiting >= i64::from(most) {
+        return Err(HoldError::TooMany.into());
+    }
+    Ok(())
 }
 
 async fn within_buyer_limits(tx: &mut Tx, order: &PlacedOrder) -> Result<()> {

@@ -104,6 +104,22 @@ pub(super) async fn bought_by(
     Ok(bought.map(|row| (row.ticket_type_id, row.number)).collect())
 }
 
+/// How many orders of an event this one waits to pay by hand.
+pub(super) async fn waiting_by_hand(
+    db: &mut PgConnection,
+    event_id: EventId,
+    buyer: &str,
+) -> Result<i64> {
+    let waiting = sqlx::query_scalar!(
+        r#"select count(*) as "waiting!" from orders
+           where event_id = $1 and status in ('pending', 'requires_action') and method = 'manual'
+                 and hold ->> 'buyer' = $2"#,
+        event_id as _,
+        buyer,
+    );
+    Ok(waiting.fetch_one(db).await?)
+}
+
 /// Two orders of one buyer for one event are placed one after the other, whether it is the account or the address that
 /// they have in common.
 pub(super) async fn lock_buyer(

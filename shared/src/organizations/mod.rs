@@ -240,13 +240,11 @@ pub async fn belong(db: &mut PgConnection, id: OrganizationId, people: &[UserId]
 pub(crate) async fn addresses(db: &mut PgConnection, id: OrganizationId) -> Result<Vec<String>> {
     let contact = get(db, id).await?.contact;
     let contact = contact.filter(|contact| contact.parse::<lettre::Address>().is_ok());
-    match contact {
-        Some(contact) => Ok(vec![contact]),
-        None => {
-            let owner = access::built_in_role(db, OWNER).await?;
-            store::addresses(db, id, owner).await
-        }
+    if let Some(contact) = contact {
+        return Ok(vec![contact]);
     }
+    let owner = access::built_in_role(db, OWNER).await?;
+    store::addresses(db, id, owner).await
 }
 
 /// The organization with this slug, if there is one.

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use tests::{SignedIn, world};
+use tests::{SignedIn, world, world_with};
 
 use super::*;
 
@@ -362,6 +362,31 @@ async fn what_an_attendee_says_has_bounds() {
         new["event_id"] = event["id"].clone();
         let bad = world.stranger().post("/orders", &new).await.bad_fields();
         assert_eq!(bad, ["event_id"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_keeps_an_event_from_others_by_promising_to_pay() {
+    let few = [("HOLDFAST_HOLDS_PER_ADDRESS", "3")];
+    world_with(&few, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_with(&organizer, &json!({})).await;
+        let mut new = card_order(&event, 1, "");
+        new["payment"] = json!({"method": "manual"});
+        let guest = world.stranger();
+        let answers = join_all((0..10).map(|_| guest.post("/orders", &new))).await;
+        let (placed, refused): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|a| a.status == 202);
+        assert_eq!(placed.len(), 3);
+        for refused in refused {
+            refused.refused(409, "TOO_MANY_HOLDS");
+        }
+        assert_eq!(left(world, &event).await, 17);
+        // Who sells for the organizer does so for many.
+        organizer.post("/orders", &new).await.expect(202);
+        let card = card_order(&event, 1, "pm_card_visa");
+        guest.post("/orders", &card).await.expect(202);
     })
     .await;
 }
