@@ -2,6 +2,7 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::App;
 use shared::clock::Clock;
@@ -57,8 +58,20 @@ impl Database {
         }
     }
 
+    /// Autovacuum may be at work in it, which only a superuser may cut off: then it is let finish.
     pub async fn remove(self) {
-        maintain(&format!("drop database {} with (force)", self.name)).await;
+        let drop = format!("drop database {} with (force)", self.name);
+        for _ in 0..40 {
+            let dropped = connect(&env("DATABASE_URL"))
+                .await
+                .execute(AssertSqlSafe(drop.as_str()))
+                .await;
+            if dropped.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        maintain(&drop).await;
     }
 }
 
