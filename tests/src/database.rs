@@ -11,9 +11,12 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 use tokio::sync::OnceCell;
 
+use crate::watch::Watched;
+
 pub struct Database {
     pub name: String,
     pub url: String,
+    _watched: Watched,
 }
 
 /// A setting that `make test` hands to the tests.
@@ -55,6 +58,7 @@ impl Database {
         Self {
             name: name.to_owned(),
             url: format!("{server}/{name}"),
+            _watched: Watched::new(),
         }
     }
 

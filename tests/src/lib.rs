@@ -7,6 +7,7 @@
 mod client;
 mod database;
 pub mod queue;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;

@@ -64,13 +64,15 @@ fn order_of(event: &Value, buyer: usize) -> Value {
            "email": format!("buyer{buyer}@example.org")})
 }
 
-/// Asks until there is an answer, at whichever process is there, under the same key. True if there is an order.
+/// Asks until there is an answer, at whichever process is there, under the same key; waits while none is. True if there
+/// is an order.
 async fn buys(guest: &Client, event: &Value, buyer: usize, api: &watch::Sender<String>) -> bool {
     let guest = guest.with("idempotency-key", &format!("buyer-{buyer}"));
     let order = order_of(event, buyer);
     let mut told = api.subscribe();
     loop {
-        let base = told.borrow_and_update().clone();
+        let base = told.wait_for(|base| !base.is_empty()).await;
+        let base = base.expect("there is another").clone();
         let answer = guest.at(&base).try_post("/orders", &order).await;
         match answer {
             Some(answer) if answer.status == 202 => return true,
@@ -148,11 +150,12 @@ async fn ten_thousand_buy_five_thousand_places() {
             processes::worker(world).await,
             processes::worker(world).await,
         ];
-        let api = watch::Sender::new(world.base.clone());
-        let ordered = rush(world, &event, &api, &AtomicUsize::new(0)).await;
+        let (api, base) = processes::api(world).await;
+        let answered = AtomicUsize::new(0);
+        let ordered = rush(world, &event, &watch::Sender::new(base), &answered).await;
         all_is_sold(world, ordered).await;
-        for worker in workers {
-            killed(worker).await;
+        for process in workers.into_iter().chain([api]) {
+            killed(process).await;
         }
     })
     .await;
@@ -182,6 +185,7 @@ async fn kill_and_replace(
             sleep(Duration::from_millis(1)).await;
         }
         if at % 2 == 0 {
+            api.send_replace(String::new());
             killed(running).await;
             let (next, base) = processes::api(world).await;
             running = next;
@@ -203,7 +207,8 @@ async fn the_same_while_processes_are_killed_and_replaced() {
         let (api, answered) = (watch::Sender::new(base), AtomicUsize::new(0));
         let rush = rush(world, &event, &api, &answered);
         let faults = kill_and_replace(world, &answered, &api, first);
-        let (ordered, running) = join(rush, faults).await;
+        // The faults come first: the crowd uses up all that a task may do before it has to let others run.
+        let (running, ordered) = join(faults, rush).await;
         all_is_sold(world, ordered).await;
         for process in running {
             killed(process).await;

@@ -20,8 +20,8 @@ pub struct Place {
     pub database: String,
     pub redis_url: String,
     pub prefix: String,
-    /// The database is on a server of its own, and goes with that.
-    elsewhere: bool,
+    /// Nothing if the database is on a server of its own, and goes with that.
+    to_remove: Option<Database>,
 }
 
 /// A running engine, stopped by its end.
@@ -44,18 +44,19 @@ pub fn now() -> DateTime<Utc> {
 
 impl Place {
     pub async fn new() -> Self {
-        let Database { name, url } = Database::from_template().await;
-        Self::at(url, name, false).await
+        let database = Database::from_template().await;
+        let (url, prefix) = (database.url.clone(), database.name.clone());
+        Self::at(url, prefix, Some(database)).await
     }
 
     /// On a server that the test has for itself.
     pub async fn elsewhere(url: String) -> Self {
         tests::migrate(&url).await;
         let prefix = format!("test_{}", shared::ids::fresh(now()).simple());
-        Self::at(url, prefix, true).await
+        Self::at(url, prefix, None).await
     }
 
-    async fn at(url: String, prefix: String, elsewhere: bool) -> Self {
+    async fn at(url: String, prefix: String, to_remove: Option<Database>) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(5)
             .connect(&url)
@@ -70,7 +71,7 @@ impl Place {
             database: url,
             redis_url: env("REDIS_URL"),
             prefix,
-            elsewhere,
+            to_remove,
         }
     }
 
@@ -173,12 +174,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.elsewhere {
+        let Some(database) = self.to_remove.take() else {
             return;
-        }
-        let database = Database {
-            name: self.prefix.clone(),
-            url: self.database.clone(),
         };
         // On a runtime of its own: that of the test is busy dropping us.
         let removed = std::thread::spawn(move || {
