@@ -294,6 +294,7 @@ async fn place(
                 orders::prepare(app, &event, &buyer, sells, new, seed).await
             },
             async |tx, order| Ok(Placed::of(orders::place(tx, order).await?)),
+            async |by, order| Ok(Placed::of(orders::place_together(app, order, by).await?)),
             async |order, because| order.withdraw(app, because).await,
         )
         .await

@@ -58,12 +58,17 @@ pub fn changes<T: Serialize>(before: &T, after: &T, quiet: &[&str]) -> Result<Ma
     Ok(differing.collect())
 }
 
+/// Who acts, and the request or job that asks for it.
+#[derive(Debug, Clone)]
+pub struct By {
+    pub actor: Actor,
+    pub cause: Option<String>,
+}
+
 pub(crate) async fn insert(
     db: &mut PgConnection,
-    actor: Actor,
-    cause: Option<&str>,
     now: DateTime<Utc>,
-    activities: &[Activity],
+    activities: &[(By, Activity)],
 ) -> Result<()> {
     if activities.is_empty() {
         return Ok(());
@@ -74,24 +79,33 @@ pub(crate) async fn insert(
         .collect();
     let organizations: Vec<Option<Uuid>> = activities
         .iter()
-        .map(|line| line.organization_id.map(Uuid::from))
+        .map(|(_, line)| line.organization_id.map(Uuid::from))
         .collect();
-    let kinds: Vec<String> = activities.iter().map(|line| line.kind.to_owned()).collect();
-    let subjects: Vec<Uuid> = activities.iter().map(|line| line.subject).collect();
-    let data: Vec<Value> = activities.iter().map(|line| line.data.clone()).collect();
+    let kinds: Vec<&str> = activities.iter().map(|(_, line)| line.kind).collect();
+    let subjects: Vec<Uuid> = activities.iter().map(|(_, line)| line.subject).collect();
+    let data: Vec<Value> = activities
+        .iter()
+        .map(|(_, line)| line.data.clone())
+        .collect();
+    let actors: Vec<&str> = activities.iter().map(|(by, _)| by.actor.kind()).collect();
+    let actor_ids: Vec<Option<Uuid>> = activities.iter().map(|(by, _)| by.actor.id()).collect();
+    let causes: Vec<Option<&str>> = activities
+        .iter()
+        .map(|(by, _)| by.cause.as_deref())
+        .collect();
     sqlx::query!(
         "insert into activities (id, organization_id, kind, subject_id, data, actor_kind, actor_id, cause, at)
-         select id, organization_id, kind, subject_id, data, $6, $7, $8, $9
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::jsonb[])
-              as line (id, organization_id, kind, subject_id, data)",
+         select id, organization_id, kind, subject_id, data, actor_kind, actor_id, cause, $9
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::jsonb[], $6::text[], $7::uuid[], $8::text[])
+              as line (id, organization_id, kind, subject_id, data, actor_kind, actor_id, cause)",
         &ids,
         &organizations as &[Option<Uuid>],
-        &kinds,
+        &kinds as _,
         &subjects,
         &data,
-        actor.kind(),
-        actor.id(),
-        cause,
+        &actors as _,
+        &actor_ids as &[Option<Uuid>],
+        &causes as _,
         now,
     )
     .execute(db)

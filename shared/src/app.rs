@@ -1,13 +1,14 @@
 //! What a running process has in its hands: configuration, clock, Postgres, Redis, Stripe.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::ExposeSecret as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 
 use crate::access::{Actor, RightsInMemory, Scope, Tokens};
 use crate::accounts::passwords::Passwords;
@@ -16,8 +17,9 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Result;
 use crate::events::Watches;
-use crate::orders::{Settler, Waiting};
+use crate::orders::{Placing, Settlement, Waiting};
 use crate::stock::Stock;
+use crate::together::Together;
 use crate::tx::Tx;
 
 /// The migrations of our own tables; the job engine brings its own.
@@ -26,6 +28,9 @@ static MIGRATIONS: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
     migrations.set_ignore_missing(true);
     migrations
 });
+
+/// A connection that was not used for this long may be gone.
+const STALE: Duration = Duration::from_millis(500);
 
 /// Cheap to clone: everything inside is shared.
 #[derive(Clone)]
@@ -39,7 +44,8 @@ pub struct App {
     pub passwords: Arc<Passwords>,
     pub stripe: stripe_api::Client,
     pub(crate) rights: Arc<RightsInMemory>,
-    pub(crate) settler: Arc<OnceLock<Settler>>,
+    pub(crate) placing: Together<Placing>,
+    pub(crate) settling: Together<Settlement>,
     pub(crate) waiting: Waiting,
     pub caches: Arc<Caches>,
     db: PgPool,
@@ -58,7 +64,8 @@ impl App {
             passwords: Arc::new(Passwords::new(&config.auth)?),
             stripe: stripe(&config.stripe)?,
             rights: Arc::default(),
-            settler: Arc::default(),
+            placing: Together::default(),
+            settling: Together::default(),
             waiting: Waiting::default(),
             caches: Arc::new(Caches::new(clock.now())),
             db: pool(&config.database)?,
@@ -123,6 +130,16 @@ fn pool(config: &config::Database) -> anyhow::Result<PgPool> {
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout.0)
+        // One that was of use a moment ago is asked nothing before it is used again: that would be a round trip each.
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for > STALE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options))
 }
 
@@ -165,9 +182,9 @@ impl Redis {
     fn new(config: &config::Redis) -> anyhow::Result<Self> {
         let client = redis::Client::open(config.url.expose_secret())?;
         let patience = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(std::time::Duration::from_secs(1)))
-            .set_response_timeout(Some(std::time::Duration::from_secs(2)))
-            .set_max_delay(std::time::Duration::from_millis(500))
+            .set_connection_timeout(Some(Duration::from_secs(1)))
+            .set_response_timeout(Some(Duration::from_secs(2)))
+            .set_max_delay(Duration::from_millis(500))
             .set_number_of_retries(1);
         let manager = ConnectionManager::new_lazy_with_config(client.clone(), patience)?;
         Ok(Self {

@@ -19,21 +19,25 @@ use ulid::Ulid;
 use crate::ids;
 
 /// The lanes that jobs run in. Few, because a worker asks for work once per lane; apart, because a thousand slow
-/// mails must not stand in front of a purchase.
+/// mails must not stand in front of a purchase, nor a Stripe that hangs in front of what costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Queue {
+    /// What needs nobody but us.
     Purchase,
+    /// What talks with Stripe.
+    Payment,
     Mail,
     Background,
 }
 
 impl Queue {
-    pub const ALL: [Self; 3] = [Self::Purchase, Self::Mail, Self::Background];
+    pub const ALL: [Self; 4] = [Self::Purchase, Self::Payment, Self::Mail, Self::Background];
 
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Purchase => "purchase",
+            Self::Payment => "payment",
             Self::Mail => "mail",
             Self::Background => "background",
         }

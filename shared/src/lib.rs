@@ -38,6 +38,7 @@ pub mod seed;
 pub mod stock;
 pub mod telemetry;
 pub mod text;
+mod together;
 pub mod tx;
 pub mod venues;
 pub mod version;

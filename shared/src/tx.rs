@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::access::{Actor, Scope};
-use crate::activity::{self, Activity};
+use crate::activity::{self, Activity, By};
 use crate::app::{App, Redis};
 use crate::cache::{self, Caches, Changed};
 use crate::error::{Error, Result};
@@ -27,10 +27,9 @@ pub struct Tx {
     db: Transaction<'static, Postgres>,
     redis: Redis,
     now: DateTime<Utc>,
-    actor: Actor,
+    by: By,
     scope: Scope,
-    cause: Option<String>,
-    activities: Vec<Activity>,
+    activities: Vec<(By, Activity)>,
     jobs: Vec<NewJob>,
     notices: Vec<Notice>,
     stock: Stock,
@@ -53,9 +52,8 @@ impl Tx {
             db: app.pool().begin().await?,
             redis: app.redis.clone(),
             now: app.clock.now(),
-            actor,
+            by: By { actor, cause: None },
             scope,
-            cause: None,
             activities: Vec::new(),
             jobs: Vec::new(),
             notices: Vec::new(),
@@ -70,8 +68,13 @@ impl Tx {
     /// Names the request or job that asks for the change; its activity and its jobs carry the name.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
+        self.by.cause = Some(cause.into());
         self
+    }
+
+    /// From here on somebody else acts, because of a request of their own.
+    pub(crate) fn on_behalf_of(&mut self, by: By) {
+        self.by = by;
     }
 
     #[must_use]
@@ -81,13 +84,13 @@ impl Tx {
 
     #[must_use]
     pub fn actor(&self) -> Actor {
-        self.actor
+        self.by.actor
     }
 
     /// Somebody has proved who they are: from here on they act, and no longer a stranger.
     pub(crate) fn authenticated(&mut self, user_id: UserId) {
-        if self.actor == Actor::Stranger {
-            self.actor = Actor::User(user_id);
+        if self.by.actor == Actor::Stranger {
+            self.by.actor = Actor::User(user_id);
         }
     }
 
@@ -103,7 +106,7 @@ impl Tx {
 
     /// Tells what happened. Written when the change commits.
     pub fn record(&mut self, activity: Activity) {
-        self.activities.push(activity);
+        self.activities.push((self.by.clone(), activity));
     }
 
     /// Leaves work for later. It exists when the change commits, and not before.
@@ -114,7 +117,7 @@ impl Tx {
     /// The same, with a time to wait for or a key that makes it once only.
     pub fn enqueue_with<J: Job>(&mut self, job: &J, adjust: impl FnOnce(NewJob) -> NewJob) {
         let job = NewJob::new(job, self.now)
-            .cause(self.cause.clone())
+            .cause(self.by.cause.clone())
             .trace(telemetry::current_traceparent());
         self.jobs.push(adjust(job));
     }
@@ -161,8 +164,7 @@ impl Tx {
     }
 
     async fn finish(mut self) -> Result<()> {
-        let (actor, cause) = (self.actor, self.cause.as_deref());
-        activity::insert(&mut self.db, actor, cause, self.now, &self.activities).await?;
+        activity::insert(&mut self.db, self.now, &self.activities).await?;
         let queues = jobs::insert(&mut self.db, &self.jobs).await?;
         let places = Places::read(&mut self.db, self.places).await?;
         self.db.commit().await?;

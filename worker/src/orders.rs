@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use shared::orders::jobs::{
-    Ask, Audit, Chase, Confirm, ForgetHeard, Heard, PayBack, Purchase, RefundAll, Tell,
+    Ask, Audit, Chase, Confirm, ForgetHeard, GiveOut, Heard, PayBack, Purchase, RefundAll, Tell,
 };
 use shared::orders::{self, Back, EVENT_CANCELLED, Given, pay, refunds};
 use shared::{App, Result};
@@ -15,6 +15,11 @@ const PATIENCE: TimeDelta = TimeDelta::seconds(50);
 
 pub async fn purchase(context: JobContext<Hands>, job: Purchase) -> JobResult {
     pay::purchase(&context.state.app, job.order_id).await?;
+    Ok(())
+}
+
+pub async fn give_out(context: JobContext<Hands>, job: GiveOut) -> JobResult {
+    pay::give_out(&context.state.app, job.order_id).await?;
     Ok(())
 }
 

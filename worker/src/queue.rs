@@ -164,7 +164,11 @@ impl Claims {
     ) -> Self {
         let mut timer = interval(settings.poll.0);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let slots = Arc::new(Semaphore::new(settings.concurrency));
+        let slots = match queue {
+            Queue::Purchase | Queue::Payment => settings.concurrency,
+            Queue::Mail | Queue::Background => settings.concurrency_beside,
+        };
+        let slots = Arc::new(Semaphore::new(slots));
         Self {
             pool,
             worker: worker.to_owned(),

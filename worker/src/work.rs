@@ -60,6 +60,7 @@ pub fn registry() -> Registry<Hands> {
         .on(forget_invitations)
         .on(advance_events)
         .on(reconcile_places)
+        .on(orders::give_out)
         .on(orders::purchase)
         .on(orders::ask)
         .on(orders::chase)

@@ -31,6 +31,7 @@ use shared::access::{self, AccessError, AccessToken, Caller, Person, Right, Scop
 use shared::accounts::login::{self, Proof};
 use shared::accounts::passwords::{Passwords, Turn};
 use shared::accounts::sessions::Device;
+use shared::activity::By;
 use shared::app::Reader;
 use shared::config::{Config, Mode};
 use shared::error::{Code, Invalid, Kind, Result};
@@ -362,6 +363,14 @@ impl<P: Permission> Allowed<P> {
     /// Where the caller may act.
     pub fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// The caller, and the request.
+    pub(super) fn by(&self) -> By {
+        By {
+            actor: self.access.caller.actor,
+            cause: Some(self.access.request_id.0.clone()),
+        }
     }
 
     /// Opens a change with the caller as its actor and the scope as its bounds.

@@ -7,6 +7,7 @@ use poem::{IntoResponse, Response};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use shared::Tx;
+use shared::activity::By;
 use shared::error::{Error, Invalid, Kind, Result};
 use shared::idempotency::{self, Answer, Key};
 
@@ -53,12 +54,14 @@ impl<P: Permission> Allowed<P> {
     }
 
     /// The same for work that first takes something elsewhere, while no transaction is open: under a name that is the
-    /// same for the same request, if it has a key. `untake` gives it back when the work does not come about.
+    /// same for the same request, if it has a key. Without a key there is no answer to keep, and the work may share its
+    /// transaction with that of others. `untake` gives it back when the work does not come about.
     pub async fn once_having<T, R: IntoResponse>(
         &self,
         body: &impl Digested,
         take: impl AsyncFnOnce(Option<[u8; 32]>) -> Result<T>,
         work: impl AsyncFnOnce(&mut Tx, &T) -> Result<R>,
+        shared_work: impl AsyncFnOnce(By, &T) -> Result<R>,
         untake: impl AsyncFnOnce(&T, &Error),
     ) -> Reply<Once<R>> {
         let key = self.key(body)?;
@@ -72,7 +75,13 @@ impl<P: Permission> Allowed<P> {
             Ok(taken) => taken,
             Err(refusal) => return Err(self.keep_refusal(key, refusal).await?),
         };
-        let done = self.once(body, async |tx| work(tx, &taken).await).await;
+        let done = if name.is_some() {
+            self.once(body, async |tx| work(tx, &taken).await).await
+        } else {
+            let done = shared_work(self.by(), &taken).await;
+            done.map(|answer| answer.into_response().into())
+                .map_err(Failure)
+        };
         if let Err(failure) = &done {
             untake(&taken, &failure.0).await;
         }

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection};
 
 use super::{AccessError, Actor, Caller, Grant, Grants, Right};
-use crate::activity::{self, Activity};
+use crate::activity::{self, Activity, By};
 use crate::error::Result;
 use crate::ids::{self, ApiKeyId, OrganizationId};
 
@@ -84,7 +84,11 @@ async fn touch(
             subject: id.into(),
             data: json!({}),
         };
-        activity::insert(&mut tx, Actor::ApiKey(id), Some(cause), now, &[used]).await?;
+        let by = By {
+            actor: Actor::ApiKey(id),
+            cause: Some(cause.to_owned()),
+        };
+        activity::insert(&mut tx, now, &[(by, used)]).await?;
     }
     tx.commit().await?;
     Ok(())

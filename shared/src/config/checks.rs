@@ -40,6 +40,12 @@ impl Config {
                 "concurrency",
                 "at least 1",
             ),
+            (
+                self.jobs.concurrency_beside == 0,
+                "jobs",
+                "concurrency_beside",
+                "at least 1",
+            ),
             (nothing(self.jobs.poll), "jobs", "poll", "more than nothing"),
             (
                 nothing(self.jobs.heartbeat),

@@ -238,8 +238,10 @@ settings! {
 
     /// The job engine.
     jobs: Jobs {
-        /// Jobs of one queue that a worker runs at the same time.
-        concurrency: usize = "64",
+        /// Purchases that a worker runs at the same time. What ends at the same time is written together.
+        concurrency: usize = "128",
+        /// Mails, and jobs in the background, that it runs at the same time, of each. Few, so that purchases come first.
+        concurrency_beside: usize = "8",
         /// How often a worker looks for due jobs without being woken.
         poll: Span = "250ms",
         /// How often a worker says that it is alive; after five missed times its jobs go to another.

@@ -6,6 +6,17 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{OrderId, RefundId, TicketId};
 use crate::jobs::{Job, Queue};
 
+/// Brings an order for which nothing is to be paid to its tickets.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GiveOut {
+    pub order_id: OrderId,
+}
+
+impl Job for GiveOut {
+    const KIND: &'static str = "orders.give_out";
+    const QUEUE: Queue = Queue::Purchase;
+}
+
 /// Brings an order to its payment, and to its tickets.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Purchase {
@@ -14,7 +25,7 @@ pub struct Purchase {
 
 impl Job for Purchase {
     const KIND: &'static str = "orders.purchase";
-    const QUEUE: Queue = Queue::Purchase;
+    const QUEUE: Queue = Queue::Payment;
 }
 
 /// Asks what became of a payment that nobody told of.
@@ -25,7 +36,7 @@ pub struct Ask {
 
 impl Job for Ask {
     const KIND: &'static str = "orders.ask";
-    const QUEUE: Queue = Queue::Purchase;
+    const QUEUE: Queue = Queue::Payment;
 }
 
 /// Finds the orders to ask after, and refunds that were left lying.
@@ -100,7 +111,7 @@ pub struct PayBack {
 
 impl Job for PayBack {
     const KIND: &'static str = "orders.pay_back";
-    const QUEUE: Queue = Queue::Purchase;
+    const QUEUE: Queue = Queue::Payment;
 }
 
 /// Sees to what Stripe told.
@@ -111,7 +122,7 @@ pub struct Heard {
 
 impl Job for Heard {
     const KIND: &'static str = "stripe.heard";
-    const QUEUE: Queue = Queue::Purchase;
+    const QUEUE: Queue = Queue::Payment;
 }
 
 /// Forgets what Stripe told long ago.

@@ -2,11 +2,11 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | this file | placing an order, reading it |
+//! | this file | preparing an order, reading it |
+//! | `placing` | writing it, together with those that are placed at the same moment |
 //! | `status` | where an order stands, and what an outcome of its payment makes of it: pure |
 //! | `pay` | the conversation with Stripe, without a transaction |
 //! | `settle` | the one place where orders end, however one hears of their payment |
-//! | `settler` | those that end at the same moment end together |
 //! | `cancel` | calling off, and giving tickets back |
 //! | `wallet` | a ticket as its owner and its organizer see it |
 //! | `confirm`, `news`, `letter` | the mails: with the tickets, and of what became of them |
@@ -30,9 +30,9 @@ mod list;
 mod news;
 mod order;
 pub mod pay;
+mod placing;
 pub mod refunds;
 mod settle;
-mod settler;
 mod status;
 mod store;
 mod tickets;
@@ -56,8 +56,9 @@ pub use heard::{forget_heard, hear, heard};
 pub use list::{Filter, OrderInList, list};
 pub use news::tell;
 pub use order::{Attendee, NewOrder, NewPayment, Order, PaymentMethod};
+pub(crate) use placing::Placing;
+pub use placing::{place, place_together};
 pub use settle::{Settled, Settlement, settle};
-pub(crate) use settler::Settler;
 pub use status::{OrderStatus, Outcome, Provider, Received};
 pub use tickets::{Ticket, TicketStatus};
 pub use waiting::wait;
@@ -65,12 +66,11 @@ pub(crate) use waiting::{Waiting, announce};
 pub use wallet::{Seen, TicketDetails, TicketEvent, TicketSession, Wallet, ticket, wallet};
 
 use crate::access::Scope;
-use crate::activity::Activity;
 use crate::app::App;
 use crate::error::{Code, Error, Fault, Invalid, Result};
 use crate::events::{EventDetails, RefundPolicy};
 use crate::holds::{self, Buyer, HoldError, Sale};
-use crate::ids::{self, AttemptId, EventId, OrderId, OrganizationId, TicketTypeId, UserId};
+use crate::ids::{self, EventId, OrderId, OrganizationId, TicketTypeId, UserId};
 use crate::stock::{self, HoldToken, NewHold, Placed, Proof};
 use crate::tx::Tx;
 
@@ -217,15 +217,15 @@ pub struct PlacedOrder {
     refund_policy: RefundPolicy,
     hold: KeptHold,
     payment_deadline: DateTime<Utc>,
-    /// So many orders may wait for this buyer to pay by hand; none for who sells for the organizer.
-    most_by_hand: Option<u32>,
+    /// So many orders may wait for this buyer to pay; none for who sells for the organizer.
+    most_waiting: Option<u32>,
     /// The places were not held for an order before, and go back if this one does not come about.
     fresh: bool,
 }
 
 /// Checks what is to be ordered, and takes the hold for it or holds what is wanted. After that it is written by
 /// [`place`], or given up by [`PlacedOrder::withdraw`]. What comes from the same `seed` holds its places once. Who sells
-/// for the organizer may place more orders to be paid by hand than a buyer.
+/// for the organizer may have more orders waiting to be paid than a buyer.
 pub async fn prepare(
     app: &App,
     event: &EventDetails,
@@ -262,7 +262,7 @@ pub async fn prepare(
         refund_policy: event.event.refund_policy.clone(),
         hold: KeptHold::of(&wish.hold),
         payment_deadline: app.clock.now() + within.delta(),
-        most_by_hand: (!sells).then(|| buyer.most(&app.config.holds)),
+        most_waiting: (!sells).then(|| buyer.most(&app.config.holds)),
         fresh,
         sale: wish.sale,
     })
@@ -395,47 +395,6 @@ fn attendees_fit(attendees: &[Attendee], tickets: i32) -> Result<()> {
         }
     }
     invalid.check()
-}
-
-/// Writes the order and the job that brings it to its end.
-pub async fn place(tx: &mut Tx, order: &PlacedOrder) -> Result<Order> {
-    if let (PaymentMethod::Manual, Some(most)) = (order.method, order.most_by_hand) {
-        keeps_few_waiting(tx, order, most).await?;
-    }
-    if !order.limits.is_empty() {
-        within_buyer_limits(tx, order).await?;
-    }
-    let now = tx.now();
-    let attempt = match order.method {
-        PaymentMethod::Free | PaymentMethod::Manual => None,
-        _ => Some(AttemptId::fresh(now)),
-    };
-    store::insert(tx, order, attempt, now).await?;
-    tx.record(Activity {
-        organization_id: Some(order.organization_id),
-        kind: "order.placed",
-        subject: order.id.into(),
-        data: json!({ "event_id": order.event_id, "total": order.sale.total(), "method": order.method }),
-    });
-    let order_id = order.id;
-    if order.method == PaymentMethod::Manual {
-        let news = jobs::News::ToPay;
-        tx.enqueue(&jobs::Tell { order_id, news });
-    } else {
-        tx.enqueue(&jobs::Purchase { order_id });
-    }
-    Ok(order.placed(now))
-}
-
-/// An order to be paid by hand keeps its places for days: nobody has an event sold out by promises.
-async fn keeps_few_waiting(tx: &mut Tx, order: &PlacedOrder, most: u32) -> Result<()> {
-    let buyer = &order.hold.buyer;
-    store::lock_buyer(tx, order.event_id, None, buyer).await?;
-    let waiting = store::waiting_by_hand(tx, order.event_id, buyer).await?;
-    if waiting >= i64::from(most) {
-        return Err(HoldError::TooMany.into());
-    }
-    Ok(())
 }
 
 async fn within_buyer_limits(tx: &mut Tx, order: &PlacedOrder) -> Result<()> {

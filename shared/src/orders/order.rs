@@ -63,6 +63,24 @@ pub enum PaymentMethod {
     Manual,
 }
 
+impl PaymentMethod {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Card => "card",
+            Self::Client => "client",
+            Self::Checkout => "checkout",
+            Self::Free => "free",
+            Self::Manual => "manual",
+        }
+    }
+
+    /// Whether the order keeps its places until the buyer does something more.
+    pub(super) const fn waits_for_the_buyer(self) -> bool {
+        matches!(self, Self::Client | Self::Checkout | Self::Manual)
+    }
+}
+
 /// How somebody wants to pay.
 #[derive(Debug, Clone, Object)]
 #[oai(deny_unknown_fields)]

@@ -21,6 +21,8 @@ use crate::stock::{self, NewHold, Placed};
 
 /// Between the deadline and its end, an order waits for calls to Stripe that were under way.
 const GRACE: TimeDelta = TimeDelta::minutes(2);
+/// Between our clock and Stripe's.
+const SKEW: TimeDelta = TimeDelta::minutes(5);
 
 impl From<stripe_api::Error> for Error {
     fn from(error: stripe_api::Error) -> Self {
@@ -31,23 +33,27 @@ impl From<stripe_api::Error> for Error {
     }
 }
 
-/// Brings an order to its payment. Nothing to do for one that is settled, or that somebody pays by hand.
+/// Brings an order to its payment. Nothing to do for one that is settled, or in which Stripe has no part.
 pub async fn purchase(app: &App, order_id: OrderId) -> Result<Option<Settled>> {
     let Some(due) = waiting(app, order_id).await? else {
         return Ok(None);
     };
     let outcome = match &due.attempt {
-        None if due.method == PaymentMethod::Free => Some(free(order_id)),
         None => None,
         Some(attempt) if app.clock.now() < due.payment_deadline => {
             Some(charge(app, &due, attempt).await?)
         }
-        Some(attempt) => found(app, due.method, attempt).await?,
+        Some(attempt) => found(app, &due, attempt).await?,
     };
     match outcome {
         Some(outcome) => end(app, order_id, outcome).await,
         None => Ok(None),
     }
+}
+
+/// Brings an order to its tickets for which nothing is to be paid. Nothing to do for one that is settled.
+pub async fn give_out(app: &App, order_id: OrderId) -> Result<Option<Settled>> {
+    end(app, order_id, free(order_id)).await
 }
 
 /// An order that still waits for its payment.
@@ -79,15 +85,13 @@ pub async fn ask(app: &App, order_id: OrderId) -> Result<Option<Settled>> {
         };
     };
     let known = attempt.payment_id.is_some() || attempt.checkout_id.is_some();
-    let found = found(app, due.method, attempt).await?;
+    let found = found(app, &due, attempt).await?;
     if !known && found.is_none() && now < due.payment_deadline {
         return purchase(app, order_id).await;
     }
     let undecided = matches!(found, None | Some(Outcome::NeedsBuyer(_)));
     let outcome = if undecided && now >= due.payment_deadline + GRACE {
-        close(app, due.method, attempt)
-            .await?
-            .or(Some(Outcome::Expired))
+        close(app, &due, attempt).await?.or(Some(Outcome::Expired))
     } else {
         // What the buyer has been told already is not told again.
         found.filter(|_| !undecided || due.status == OrderStatus::Pending)
@@ -105,7 +109,7 @@ pub async fn call_off(app: &App, order_id: OrderId, reason: &str) -> Result<Opti
         return Ok(None);
     };
     let paid = match &due.attempt {
-        Some(attempt) => close(app, due.method, attempt).await?,
+        Some(attempt) => close(app, &due, attempt).await?,
         None => None,
     };
     let off = Outcome::Cancelled {
@@ -215,16 +219,16 @@ fn metadata(due: &Due, attempt: &Attempt) -> Metadata {
 }
 
 /// What became of an attempt, as far as Stripe knows of it.
-async fn found(app: &App, method: PaymentMethod, attempt: &Attempt) -> Result<Option<Outcome>> {
+async fn found(app: &App, due: &Due, attempt: &Attempt) -> Result<Option<Outcome>> {
     if let Some(id) = &attempt.payment_id {
         let payment = app.stripe.payment(id).await?;
-        return Ok(outcome_of(&payment, method));
+        return Ok(outcome_of(&payment, due.method));
     }
     if let Some(id) = &attempt.checkout_id {
         return Ok(checkout_outcome(&app.stripe.checkout(id).await?));
     }
-    let payment = made_by(app, attempt).await?;
-    Ok(payment.and_then(|payment| outcome_of(&payment, method)))
+    let payment = made_by(app, due, attempt).await?;
+    Ok(payment.and_then(|payment| outcome_of(&payment, due.method)))
 }
 
 /// What a checkout came to; nothing while it is open.
@@ -242,9 +246,9 @@ pub(super) fn checkout_outcome(checkout: &Checkout) -> Option<Outcome> {
 }
 
 /// The payment of an attempt whose answer was never heard, found by what it carries.
-async fn made_by(app: &App, attempt: &Attempt) -> Result<Option<Payment>> {
-    let from = attempt.created_at - TimeDelta::minutes(5);
-    let within = from.timestamp()..i64::MAX;
+async fn made_by(app: &App, due: &Due, attempt: &Attempt) -> Result<Option<Payment>> {
+    let (from, until) = (attempt.created_at - SKEW, due.payment_deadline + SKEW);
+    let within = from.timestamp()..until.timestamp();
     let mut after: Option<String> = None;
     let id = attempt.id.to_string();
     loop {
@@ -264,7 +268,7 @@ async fn made_by(app: &App, attempt: &Attempt) -> Result<Option<Payment>> {
 }
 
 /// Sees to it that no money comes any more; answers with the money if it is there.
-async fn close(app: &App, method: PaymentMethod, attempt: &Attempt) -> Result<Option<Outcome>> {
+async fn close(app: &App, due: &Due, attempt: &Attempt) -> Result<Option<Outcome>> {
     let key = format!("close-{}", attempt.id);
     let paid = |outcome: &Outcome| matches!(outcome, Outcome::Paid(_));
     if let (Some(id), None) = (&attempt.checkout_id, &attempt.payment_id) {
@@ -273,7 +277,7 @@ async fn close(app: &App, method: PaymentMethod, attempt: &Attempt) -> Result<Op
     }
     let payment = match &attempt.payment_id {
         Some(id) => id.clone(),
-        None => match made_by(app, attempt).await? {
+        None => match made_by(app, due, attempt).await? {
             Some(payment) => payment.id,
             None => return Ok(None),
         },
@@ -281,7 +285,7 @@ async fn close(app: &App, method: PaymentMethod, attempt: &Attempt) -> Result<Op
     let payment = app.stripe.cancel_payment(&payment, &key).await?;
     match payment.status {
         PaymentStatus::Succeeded | PaymentStatus::Canceled => {
-            Ok(outcome_of(&payment, method).filter(paid))
+            Ok(outcome_of(&payment, due.method).filter(paid))
         }
         status => {
             let message = format!("a payment that is {status:?} cannot be closed yet");

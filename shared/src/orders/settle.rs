@@ -14,10 +14,13 @@ use super::order::Attendee;
 use super::refunds::{self, NewRefund};
 use super::status::{Ask, OrderStatus, Outcome, Provider, Received, Step};
 use super::store::{self, Entry, Line, Locked, Move, NewTicket};
+use crate::access::{Actor, Scope};
 use crate::activity::Activity;
+use crate::app::App;
 use crate::error::Result;
 use crate::ids::{self, EventId, OrderId, TicketId};
 use crate::stock::{Places, Told};
+use crate::together::Piece;
 use crate::tx::Tx;
 
 /// What became of an order's payment.
@@ -35,6 +38,28 @@ pub struct Settled {
     pub status: OrderStatus,
     /// It was done just now, not before.
     pub changed: bool,
+}
+
+impl Piece for Settlement {
+    type Done = Option<Settled>;
+
+    fn subject(&self) -> Uuid {
+        self.order_id.0
+    }
+
+    async fn do_all(app: &App, batch: &[Self]) -> Result<Vec<Option<Settled>>> {
+        let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+        let ends = settle(&mut tx, batch).await?;
+        tx.commit().await?;
+        Ok(ends)
+    }
+}
+
+impl App {
+    /// Settles an order, together with whatever else is to be settled now.
+    pub async fn settle(&self, settlement: Settlement) -> Result<Option<Settled>> {
+        self.settling.run(self, settlement).await
+    }
 }
 
 /// Settles orders, each at most once in a batch. Answers in their order; nothing for an order that does not exist.
@@ -75,7 +100,10 @@ async fn counted_before(tx: &mut Tx, batch: &[Settlement]) -> Result<HashSet<Str
     if references.is_empty() {
         return Ok(HashSet::new());
     }
-    Ok(store::counted(tx, &references).await?.into_iter().collect())
+    Ok(store::counted(tx, "payment", &references)
+        .await?
+        .into_iter()
+        .collect())
 }
 
 /// What is to be done about each order of a batch.

@@ -104,6 +104,8 @@ impl OrderStatus {
         match (self, outcome) {
             (Self::Pending | Self::RequiresAction, Outcome::Paid(_)) => Step::Sell,
             (Self::Expired | Self::Failed, Outcome::Paid(_)) if reclaimed => Step::Sell,
+            // Nothing came that could go back.
+            (_, Outcome::Paid(received)) if received.amount == 0 => Step::Nothing,
             // A cancelled order was called off by somebody: it is not revived. One that is paid twice is paid once.
             (_, Outcome::Paid(_)) => Step::GiveBack,
             (Self::Pending | Self::RequiresAction, Outcome::NeedsBuyer(_)) => Step::Ask,

@@ -1,6 +1,7 @@
 //! The statements of orders, their payments and tickets.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -15,63 +16,146 @@ use crate::holds::{HoldError, SaleItem};
 use crate::ids::{AttemptId, EventId, OrderId, OrganizationId, TicketId, TicketTypeId, UserId};
 use crate::stock::Told;
 
-/// The order, its items and its first attempt to be paid, in one statement.
+/// Orders, their items and their first attempts to be paid, in one statement.
 pub(super) async fn insert(
     db: &mut PgConnection,
-    order: &PlacedOrder,
-    attempt: Option<AttemptId>,
+    orders: &[&PlacedOrder],
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let items = &order.sale.items;
-    let types: Vec<Uuid> = items.iter().map(|item| item.ticket_type_id.0).collect();
-    let names: Vec<String> = items.iter().map(|item| item.name.clone()).collect();
-    let quantities: Vec<i32> = items.iter().map(|item| item.quantity).collect();
-    let prices: Vec<i64> = items.iter().map(|item| item.price).collect();
+    let uuids =
+        |of: fn(&PlacedOrder) -> Uuid| -> Vec<Uuid> { orders.iter().map(|o| of(o)).collect() };
+    let texts = |of: fn(&PlacedOrder) -> &str| -> Vec<String> {
+        orders.iter().map(|o| of(o).to_owned()).collect()
+    };
+    let users: Vec<Option<Uuid>> = orders.iter().map(|o| o.user_id.map(|id| id.0)).collect();
+    let totals: Vec<i64> = orders.iter().map(|o| o.sale.total()).collect();
+    let deadlines: Vec<DateTime<Utc>> = orders.iter().map(|o| o.payment_deadline).collect();
+    let (policies, attendees, holds) = (
+        jsons(orders, |o| &o.refund_policy)?,
+        jsons(orders, |o| &o.attendees)?,
+        jsons(orders, |o| &o.hold)?,
+    );
+    let items = Items::of(orders);
+    let attempts = Attempts::of(orders, now);
     sqlx::query!(
         "with placed as (
              insert into orders (id, organization_id, event_id, user_id, email, status, method, currency, total,
                                  refund_policy, attendees, hold, payment_deadline, secret, placed_at, asked_at)
-             values ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
+             select id, organization_id, event_id, user_id, email, 'pending', method, currency, total,
+                    refund_policy, attendees, hold, payment_deadline, secret, $14, $14
+             from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+                         $8::bigint[], $9::jsonb[], $10::jsonb[], $11::jsonb[], $12::timestamptz[], $13::text[])
+                  as o (id, organization_id, event_id, user_id, email, method, currency,
+                        total, refund_policy, attendees, hold, payment_deadline, secret)
          ), items as (
              insert into order_items (order_id, position, ticket_type_id, name, quantity, price)
-             select $1, position, ticket_type_id, name, quantity, price
-             from unnest($15::uuid[], $16::text[], $17::int[], $18::bigint[]) with ordinality
-                  as item (ticket_type_id, name, quantity, price, position)
+             select * from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::int[], $20::bigint[])
          )
          insert into payment_attempts (id, order_id, method, token, return_url, status, created_at)
-         select $19, $1, $6, $20, $21, 'open', $14 where $19::uuid is not null",
-        order.id as _,
-        order.organization_id as _,
-        order.event_id as _,
-        order.user_id as _,
-        order.email,
-        order.method as _,
-        order.sale.currency,
-        order.sale.total(),
-        Json(&order.refund_policy) as _,
-        Json(&order.attendees) as _,
-        Json(&order.hold) as _,
-        order.payment_deadline,
-        order.secret,
+         select id, order_id, method, token, return_url, 'open', $14
+         from unnest($21::uuid[], $22::uuid[], $23::text[], $24::text[], $25::text[])
+              as attempt (id, order_id, method, token, return_url)",
+        &uuids(|o| o.id.0),
+        &uuids(|o| o.organization_id.0),
+        &uuids(|o| o.event_id.0),
+        &users as &[Option<Uuid>],
+        &texts(|o| &o.email),
+        &texts(|o| o.method.name()),
+        &texts(|o| &o.sale.currency),
+        &totals,
+        &policies,
+        &attendees,
+        &holds,
+        &deadlines,
+        &texts(|o| &o.secret),
         now,
-        &types,
-        &names,
-        &quantities,
-        &prices,
-        attempt as _,
-        order.token,
-        order.return_url,
+        &items.orders,
+        &items.positions,
+        &items.types,
+        &items.names,
+        &items.quantities,
+        &items.prices,
+        &attempts.ids,
+        &attempts.orders,
+        &attempts.methods,
+        &attempts.tokens as &[Option<String>],
+        &attempts.return_urls as &[Option<String>],
     )
     .execute(db)
     .await
-    .map_err(|error| match constraint(&error) {
+    .map_err(|error| match (constraint(&error), orders) {
         // Postgres may come upon any part of the other order first.
-        Some("orders_pkey" | "order_items_pkey" | "payment_attempts_open") => OrderError::HoldUsed { order_id: order.id }.into(),
+        (Some("orders_pkey" | "order_items_pkey" | "payment_attempts_open"), [order]) => OrderError::HoldUsed { order_id: order.id }.into(),
         // Taken off sale in this very moment.
-        Some("order_items_ticket_type_id_fkey") => HoldError::NoSuchType.into(),
+        (Some("order_items_ticket_type_id_fkey"), [_]) => HoldError::NoSuchType.into(),
         _ => Error::from(error),
     })?;
     Ok(())
+}
+
+fn jsons<T: Serialize>(
+    orders: &[&PlacedOrder],
+    of: impl Fn(&PlacedOrder) -> &T,
+) -> Result<Vec<Value>> {
+    let values = orders
+        .iter()
+        .map(|order| Ok(serde_json::to_value(of(order))?));
+    values.collect()
+}
+
+/// The items of orders, column by column.
+#[derive(Default)]
+struct Items {
+    orders: Vec<Uuid>,
+    positions: Vec<i16>,
+    types: Vec<Uuid>,
+    names: Vec<String>,
+    quantities: Vec<i32>,
+    prices: Vec<i64>,
+}
+
+impl Items {
+    fn of(orders: &[&PlacedOrder]) -> Self {
+        let mut items = Self::default();
+        for order in orders {
+            for (position, item) in (1..).zip(&order.sale.items) {
+                items.orders.push(order.id.0);
+                items.positions.push(position);
+                items.types.push(item.ticket_type_id.0);
+                items.names.push(item.name.clone());
+                items.quantities.push(item.quantity);
+                items.prices.push(item.price);
+            }
+        }
+        items
+    }
+}
+
+/// The first attempts to be paid, where Stripe has a part in it, column by column.
+#[derive(Default)]
+struct Attempts {
+    ids: Vec<Uuid>,
+    orders: Vec<Uuid>,
+    methods: Vec<String>,
+    tokens: Vec<Option<String>>,
+    return_urls: Vec<Option<String>>,
+}
+
+impl Attempts {
+    fn of(orders: &[&PlacedOrder], now: DateTime<Utc>) -> Self {
+        let mut attempts = Self::default();
+        let by_stripe = |order: &&&PlacedOrder| {
+            !matches!(order.method, PaymentMethod::Free | PaymentMethod::Manual)
+        };
+        for order in orders.iter().filter(by_stripe) {
+            attempts.ids.push(AttemptId::fresh(now).0);
+            attempts.orders.push(order.id.0);
+            attempts.methods.push(order.method.name().to_owned());
+            attempts.tokens.push(order.token.clone());
+            attempts.return_urls.push(order.return_url.clone());
+        }
+        attempts
+    }
 }
 
 fn constraint(error: &sqlx::Error) -> Option<&str> {
@@ -104,16 +188,16 @@ pub(super) async fn bought_by(
     Ok(bought.map(|row| (row.ticket_type_id, row.number)).collect())
 }
 
-/// How many orders of an event this one waits to pay by hand.
-pub(super) async fn waiting_by_hand(
+/// How many orders of an event this one keeps waiting, by hand or in a browser.
+pub(super) async fn kept_waiting(
     db: &mut PgConnection,
     event_id: EventId,
     buyer: &str,
 ) -> Result<i64> {
     let waiting = sqlx::query_scalar!(
         r#"select count(*) as "waiting!" from orders
-           where event_id = $1 and status in ('pending', 'requires_action') and method = 'manual'
-                 and hold ->> 'buyer' = $2"#,
+           where event_id = $1 and hold ->> 'buyer' = $2 and status in ('pending', 'requires_action')
+                 and (status = 'requires_action' or method in ('client', 'checkout', 'manual'))"#,
         event_id as _,
         buyer,
     );
@@ -213,7 +297,8 @@ pub(super) struct Locked {
     pub attendees: Json<Vec<Attendee>>,
 }
 
-/// In the order of their ids, like everybody locks them.
+/// In the order of their ids, like everybody locks them. The pools of their events are not rearranged until the end of
+/// the transaction; others may settle at once.
 pub(super) async fn lock(db: &mut PgConnection, ids: &[OrderId]) -> Result<Vec<Locked>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let orders = sqlx::query_as!(
@@ -227,10 +312,15 @@ pub(super) async fn lock(db: &mut PgConnection, ids: &[OrderId]) -> Result<Vec<L
     Ok(orders.fetch_all(db).await?)
 }
 
-/// Which of these payments were counted before.
-pub(super) async fn counted(db: &mut PgConnection, references: &[String]) -> Result<Vec<String>> {
+/// Which of these lines of a kind the ledger has.
+pub(super) async fn counted(
+    db: &mut PgConnection,
+    kind: &str,
+    references: &[String],
+) -> Result<Vec<String>> {
     let known = sqlx::query_scalar!(
-        "select reference from ledger where kind = 'payment' and reference = any($1)",
+        "select reference from ledger where kind = $1 and reference = any($2)",
+        kind,
         references,
     );
     Ok(known.fetch_all(db).await?)

@@ -373,9 +373,15 @@ async fn nobody_keeps_an_event_from_others_by_promising_to_pay() {
         let organizer = world.organizer("lighthouse").await.organizer;
         let event = event_with(&organizer, &json!({})).await;
         let mut new = card_order(&event, 1, "");
-        new["payment"] = json!({"method": "manual"});
         let guest = world.stranger();
-        let answers = join_all((0..10).map(|_| guest.post("/orders", &new))).await;
+        let promises = ["manual", "client", "checkout"];
+        let orders = (0..10).map(|at| {
+            new["payment"] = json!({"method": promises[at % promises.len()]});
+            (guest.clone(), new.clone())
+        });
+        let orders: Vec<_> = orders.collect();
+        let answers = orders.iter().map(|(guest, new)| guest.post("/orders", new));
+        let answers = join_all(answers).await;
         let (placed, refused): (Vec<_>, Vec<_>) =
             answers.into_iter().partition(|a| a.status == 202);
         assert_eq!(placed.len(), 3);

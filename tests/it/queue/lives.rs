@@ -237,7 +237,7 @@ async fn a_busy_worker_is_not_taken_for_dead() {
         .await
         .expect("the database");
     busy.state = busy.pool.clone();
-    busy.settings.concurrency = 5;
+    busy.settings.concurrency_beside = 5;
     let busy = start(busy);
     place
         .enqueue_all(&probes(10, &Act::KeepConnection { ms: 2500 }))
@@ -250,7 +250,7 @@ async fn a_busy_worker_is_not_taken_for_dead() {
         )
         .await;
     let mut idle = place.engine();
-    idle.settings.concurrency = 1;
+    idle.settings.concurrency_beside = 1;
     let idle = start(idle);
     // A heart of 200 ms is missed after one second.
     place
@@ -378,7 +378,7 @@ async fn workers_outlive_a_restart_of_postgres_and_take_nothing_from_each_other(
     let place = Place::elsewhere(postgres.expect("Postgres").url()).await;
     let one_at_a_time = || {
         let mut engine = place.engine();
-        engine.settings.concurrency = 1;
+        engine.settings.concurrency_beside = 1;
         // That of an installation: who is slow to come back is not taken for dead.
         engine.settings.heartbeat.0 = SECOND;
         start(engine)

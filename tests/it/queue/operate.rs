@@ -34,7 +34,7 @@ async fn queues_tell_how_they_are_doing() {
     let mut conn = place.pool.acquire().await.expect("a connection");
     let depths = jobs::depths(&mut conn).await.expect("depths");
     let names: Vec<_> = depths.iter().map(|depth| depth.queue.as_str()).collect();
-    assert_eq!(names, ["background", "mail", "purchase"]);
+    assert_eq!(names, ["background", "mail", "payment", "purchase"]);
     let background = &depths[0];
     assert_eq!(
         (

@@ -25,6 +25,7 @@ async fn main() -> anyhow::Result<()> {
         .await?;
     let mut settings = tests::queue::config().jobs;
     settings.concurrency = concurrency.parse()?;
+    settings.concurrency_beside = settings.concurrency;
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let stopper = stop.clone();

@@ -71,6 +71,7 @@ impl Shop {
         let database = format!("{place}/{name}");
         let [api, worker_health, stripe, smtp, web] = free_ports()?;
         let mails = std::env::temp_dir().join(&name);
+        tokio::fs::create_dir(&mails).await?;
         let settings = settings(&[
             ("DATABASE_URL", &database),
             ("REDIS_URL", redis),

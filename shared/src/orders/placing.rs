@@ -1,0 +1,111 @@
+//! Writing orders: those that are placed at the same moment in one transaction, where each is followed by the work that
+//! it asks for.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Order, PaymentMethod, PlacedOrder, jobs, store, within_buyer_limits};
+use crate::access::{Actor, Scope};
+use crate::activity::{Activity, By};
+use crate::app::App;
+use crate::error::Result;
+use crate::holds::HoldError;
+use crate::telemetry;
+use crate::together::Piece;
+use crate::tx::Tx;
+
+/// An order to be written, for whom, and the trace of the request.
+#[derive(Clone)]
+pub(crate) struct Placing {
+    order: PlacedOrder,
+    by: By,
+    trace: Option<String>,
+}
+
+impl Piece for Placing {
+    type Done = Order;
+
+    fn subject(&self) -> Uuid {
+        self.order.id.0
+    }
+
+    async fn do_all(app: &App, pieces: &[Self]) -> Result<Vec<Order>> {
+        let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+        let orders: Vec<&PlacedOrder> = pieces.iter().map(|piece| &piece.order).collect();
+        let now = tx.now();
+        store::insert(&mut tx, &orders, now).await?;
+        for piece in pieces {
+            tx.on_behalf_of(piece.by.clone());
+            follow_up(&mut tx, &piece.order, piece.trace.clone());
+        }
+        tx.commit().await?;
+        Ok(orders.iter().map(|order| order.placed(now)).collect())
+    }
+}
+
+/// Writes the order and the job that brings it to its end.
+pub async fn place(tx: &mut Tx, order: &PlacedOrder) -> Result<Order> {
+    if let (true, Some(most)) = (order.method.waits_for_the_buyer(), order.most_waiting) {
+        keeps_few_waiting(tx, order, most).await?;
+    }
+    if !order.limits.is_empty() {
+        within_buyer_limits(tx, order).await?;
+    }
+    let now = tx.now();
+    store::insert(tx, &[order], now).await?;
+    follow_up(tx, order, telemetry::current_traceparent());
+    Ok(order.placed(now))
+}
+
+/// The same in a transaction that it shares with whatever else is placed now.
+pub async fn place_together(app: &App, order: &PlacedOrder, by: By) -> Result<Order> {
+    if !order.goes_with_others() {
+        let tx = app.begin(by.actor, Scope::Everything).await?;
+        let mut tx = by.cause.into_iter().fold(tx, Tx::caused_by);
+        let placed = place(&mut tx, order).await?;
+        tx.commit().await?;
+        return Ok(placed);
+    }
+    let placing = Placing {
+        order: order.clone(),
+        by,
+        trace: telemetry::current_traceparent(),
+    };
+    app.placing.run(app, placing).await
+}
+
+impl PlacedOrder {
+    /// Nothing is to be looked at before it is written, and nothing stands in its way.
+    fn goes_with_others(&self) -> bool {
+        self.fresh && self.limits.is_empty() && !self.method.waits_for_the_buyer()
+    }
+}
+
+fn follow_up(tx: &mut Tx, order: &PlacedOrder, trace: Option<String>) {
+    tx.record(Activity {
+        organization_id: Some(order.organization_id),
+        kind: "order.placed",
+        subject: order.id.into(),
+        data: json!({ "event_id": order.event_id, "total": order.sale.total(), "method": order.method }),
+    });
+    let order_id = order.id;
+    match order.method {
+        PaymentMethod::Manual => {
+            let news = jobs::News::ToPay;
+            tx.enqueue_with(&jobs::Tell { order_id, news }, |job| job.trace(trace));
+        }
+        PaymentMethod::Free => tx.enqueue_with(&jobs::GiveOut { order_id }, |job| job.trace(trace)),
+        _ => tx.enqueue_with(&jobs::Purchase { order_id }, |job| job.trace(trace)),
+    }
+}
+
+/// An order that waits for its buyer keeps its places for long: nobody has an event sold out by promises.
+async fn keeps_few_waiting(tx: &mut Tx, order: &PlacedOrder, most: u32) -> Result<()> {
+    let buyer = &order.hold.buyer;
+    store::lock_buyer(tx, order.event_id, None, buyer).await?;
+    let waiting = store::kept_waiting(tx, order.event_id, buyer).await?;
+    if waiting >= i64::from(most) {
+        return Err(HoldError::TooMany.into());
+    }
+    Ok(())
+}
