@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use serde::Deserialize;
-use stripe_core::balance_transaction::ListBalanceTransaction;
+use stripe_core::balance_transaction::{ListBalanceTransaction, RetrieveBalanceTransaction};
 
 use crate::client::id;
 use crate::page::{PAGE, Page, WirePage, created};
@@ -58,6 +58,11 @@ impl From<Wire> for BalanceTransaction {
 }
 
 impl Client {
+    pub async fn balance_transaction(&self, transaction: &str) -> Result<BalanceTransaction> {
+        let request = RetrieveBalanceTransaction::new(id(transaction)?);
+        self.look("balance_transaction", &request).await
+    }
+
     /// What moved within a span, in seconds since 1970: one page, from the newest or after the last page's `next`.
     pub async fn balance_transactions(
         &self,

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use stripe_core::dispute::RetrieveDispute;
 
 use crate::client::id;
-use crate::payments::Named;
-use crate::{Client, Result};
+use crate::payments::{Named, or_default};
+use crate::{BalanceTransaction, Client, Result};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "Wire")]
@@ -14,6 +14,8 @@ pub struct Dispute {
     pub status: DisputeStatus,
     pub amount: i64,
     pub payment: Option<String>,
+    /// What the bank took for it, and what it brought back.
+    pub moved: Vec<BalanceTransaction>,
 }
 
 /// Who has the money.
@@ -33,6 +35,8 @@ struct Wire {
     status: String,
     amount: i64,
     payment_intent: Option<Named>,
+    #[serde(default, deserialize_with = "or_default")]
+    balance_transactions: Vec<BalanceTransaction>,
 }
 
 impl From<Wire> for Dispute {
@@ -47,6 +51,7 @@ impl From<Wire> for Dispute {
             },
             amount: wire.amount,
             payment: wire.payment_intent.map(Named::id),
+            moved: wire.balance_transactions,
         }
     }
 }

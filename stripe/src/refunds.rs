@@ -1,11 +1,12 @@
 //! Money that goes back.
 
 use serde::Deserialize;
-use stripe_core::refund::{CreateRefund, RetrieveRefund};
+use stripe_core::refund::{CreateRefund, ListRefund, RetrieveRefund};
 
 use crate::client::id;
+use crate::page::{PAGE, WirePage};
 use crate::payments::{Named, or_default, pairs};
-use crate::{Client, Metadata, Result};
+use crate::{Client, Metadata, Page, Result};
 
 /// A refund to be made.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +64,13 @@ impl From<Wire> for Refund {
     }
 }
 
+impl Refund {
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.status, RefundStatus::Failed | RefundStatus::Canceled)
+    }
+}
+
 impl Client {
     /// Stripe refuses to give back more than came in, by the codes `charge_already_refunded` and `amount_too_large`.
     pub async fn refund(&self, new: &NewRefund, key: &str) -> Result<Refund> {
@@ -72,6 +80,16 @@ impl Client {
             .metadata(pairs(&new.metadata));
         let answer = self.change("refund", &request, key).await?;
         answer.or_error()
+    }
+
+    /// The refunds of a payment: one page, from the newest or after the last page's `next`.
+    pub async fn refunds_of(&self, payment: &str, after: Option<&str>) -> Result<Page<Refund>> {
+        let mut request = ListRefund::new().payment_intent(payment).limit(PAGE);
+        if let Some(after) = after {
+            request = request.starting_after(id(after)?);
+        }
+        let page: WirePage<Refund> = self.look("refunds_of", &request).await?;
+        Ok(page.page(|refund| &refund.id))
     }
 
     pub async fn refund_status(&self, refund: &str) -> Result<Refund> {

@@ -110,7 +110,7 @@ impl Call {
     /// Takes the key. An answer, if there is one already.
     fn begin(&self, state: &mut State) -> Option<Answer> {
         let key = self.key.as_deref()?;
-        match state.keys.begin(key, self.asked) {
+        match state.keys.begin(key, self.asked, state.now) {
             Ok(Seen::New) => None,
             Ok(Seen::Before(status, body)) => Some(Answer::replayed(status, body)),
             Err(refusal) => Some(Answer::of(&refusal)),

@@ -20,12 +20,14 @@ pub(super) struct Dispute {
     reason: String,
     created: i64,
     status: &'static str,
+    /// What it moved.
+    booked: Vec<Value>,
 }
 
 impl Object for Dispute {
     fn json(&self) -> Value {
         json!({
-            "id": self.id, "object": "dispute", "amount": self.amount, "balance_transactions": [],
+            "id": self.id, "object": "dispute", "amount": self.amount, "balance_transactions": self.booked,
             "charge": self.charge, "created": self.created, "currency": self.currency, "enhanced_eligibility_types": [],
             "evidence_details": {"due_by": self.created + 7 * 86_400, "has_evidence": false, "past_due": false,
                                  "submission_count": 0},
@@ -56,7 +58,8 @@ impl State {
         charge.disputed = true;
         let charge = charge.clone();
         let id = self.id("dp");
-        self.book("adjustment", -charge.amount, FEE, &charge.currency, &id);
+        let booked = self.book("adjustment", -charge.amount, FEE, &charge.currency, &id);
+        let booked = self.entries.get(&booked).map(Object::json);
         let dispute = Dispute {
             id: id.clone(),
             amount: charge.amount,
@@ -66,6 +69,7 @@ impl State {
             reason: reason.to_owned(),
             created: self.now,
             status: "needs_response",
+            booked: booked.into_iter().collect(),
         };
         self.tell("charge.dispute.created", &dispute.json());
         self.disputes.add(&id, self.now, dispute);
@@ -74,17 +78,21 @@ impl State {
 
     /// A dispute that was won brings the money back, without the fee.
     pub(super) fn close_dispute(&mut self, id: &str, won: bool) -> Result<(), Refusal> {
-        let dispute = self.disputes.get_mut(id);
-        let dispute = dispute.ok_or_else(|| Refusal::no_such("dispute", id))?;
+        let dispute = self.disputes.get(id).cloned();
+        let mut dispute = dispute.ok_or_else(|| Refusal::no_such("dispute", id))?;
         if dispute.status != "needs_response" {
             return Err(Refusal::state("dispute_closed", "It is closed already."));
         }
         dispute.status = if won { "won" } else { "lost" };
-        let dispute = dispute.clone();
         if won {
-            self.book("adjustment", dispute.amount, 0, &dispute.currency, id);
+            let booked = self.book("adjustment", dispute.amount, 0, &dispute.currency, id);
+            let booked = self.entries.get(&booked).map(Object::json);
+            dispute.booked.extend(booked);
         }
         self.tell("charge.dispute.closed", &dispute.json());
+        if let Some(kept) = self.disputes.get_mut(id) {
+            *kept = dispute;
+        }
         Ok(())
     }
 }

@@ -6,7 +6,9 @@ use hyper::body::Bytes;
 
 use super::refusal::Refusal;
 
-/// Stripe keeps them for a day; so many is more than a day of tests and enough for a bench.
+/// For so long Stripe remembers a key, in seconds.
+const REMEMBERED: i64 = 24 * 60 * 60;
+/// So many are more than a day of tests and enough for a bench.
 const MOST: usize = 100_000;
 
 #[derive(Debug, Default)]
@@ -18,6 +20,7 @@ pub(super) struct Keys {
 #[derive(Debug)]
 struct Known {
     asked: u64,
+    at: i64,
     answer: Option<(u16, Bytes)>,
 }
 
@@ -29,10 +32,12 @@ pub(super) enum Seen {
 }
 
 impl Keys {
-    pub(super) fn begin(&mut self, key: &str, asked: u64) -> Result<Seen, Refusal> {
-        let Some(known) = self.by_key.get(key) else {
+    pub(super) fn begin(&mut self, key: &str, asked: u64, now: i64) -> Result<Seen, Refusal> {
+        let known = self.by_key.get(key);
+        let Some(known) = known.filter(|known| now - known.at < REMEMBERED) else {
             let known = Known {
                 asked,
+                at: now,
                 answer: None,
             };
             self.by_key.insert(key.to_owned(), known);

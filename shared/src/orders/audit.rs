@@ -10,7 +10,8 @@ use std::ops::Range;
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use stripe_api::{BalanceTransaction, Page};
 
-use super::refunds::came_back;
+use super::disputes::order_of;
+use super::refunds::{came_back, returned};
 use crate::app::App;
 use crate::error::Result;
 
@@ -31,7 +32,7 @@ pub struct Report {
 /// Money that one side knows of and the other does not, or not so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Stripe's payment or refund.
+    /// Stripe's payment or refund, or what moved for a dispute.
     pub reference: String,
     pub ours: Option<Amount>,
     pub theirs: Option<Amount>,
@@ -71,6 +72,9 @@ pub async fn audit(app: &App, day: NaiveDate) -> Result<Report> {
     for (reference, (at, amount)) in &theirs {
         let known = ours.get(reference).map(|(_, amount)| amount);
         if of_the_day(*at) && known != Some(amount) {
+            if known.is_none() && is_of_another_shop(app, reference).await? {
+                continue;
+            }
             differences.push(Difference {
                 reference: reference.clone(),
                 ours: known.cloned(),
@@ -80,10 +84,15 @@ pub async fn audit(app: &App, day: NaiveDate) -> Result<Report> {
     }
     for (reference, (at, amount)) in &ours {
         if of_the_day(*at) && !theirs.contains_key(reference) {
+            // Stripe moves what goes back at once, and the ledger has it when the bank has it.
+            let theirs = moved_some_other_day(app, reference).await?;
+            if theirs.as_ref() == Some(amount) {
+                continue;
+            }
             differences.push(Difference {
                 reference: reference.clone(),
                 ours: Some(amount.clone()),
-                theirs: None,
+                theirs,
             });
         }
     }
@@ -114,7 +123,7 @@ async fn moved_at_stripe(
             .balance_transactions(within, after.as_deref())
             .await?;
         for transaction in page.items {
-            let Some(reference) = reference(&transaction, &payments) else {
+            let Some(reference) = reference(app, &transaction, &payments).await? else {
                 continue;
             };
             let at = DateTime::from_timestamp(transaction.created, 0).unwrap_or(from);
@@ -131,14 +140,73 @@ async fn moved_at_stripe(
     }
 }
 
-fn reference(moved: &BalanceTransaction, payments: &HashMap<String, String>) -> Option<String> {
-    let source = moved.source.as_ref()?;
-    match moved.kind.as_str() {
+async fn reference(
+    app: &App,
+    moved: &BalanceTransaction,
+    payments: &HashMap<String, String>,
+) -> Result<Option<String>> {
+    let Some(source) = moved.source.as_ref() else {
+        return Ok(None);
+    };
+    Ok(match moved.kind.as_str() {
         "charge" | "payment" => payments.get(source).cloned(),
         "refund" | "payment_refund" => Some(source.clone()),
         "refund_failure" | "payment_failure_refund" => Some(came_back(source)),
+        "adjustment" if source.starts_with("dp_") || source.starts_with("du_") => {
+            let dispute = app.stripe.dispute(source).await?;
+            let ours = order_of(app, &dispute).await?;
+            ours.map(|_| moved.id.clone())
+        }
         _ => None,
+    })
+}
+
+/// Whether it is a refund of a payment that carries no order of ours.
+async fn is_of_another_shop(app: &App, reference: &str) -> Result<bool> {
+    let refund = returned(reference).unwrap_or(reference);
+    if !is_refund(refund) {
+        return Ok(false);
     }
+    let Some(payment) = app.stripe.refund_status(refund).await?.payment else {
+        return Ok(true);
+    };
+    let payment = app.stripe.payment(&payment).await?;
+    Ok(!payment.metadata.contains_key("order_id"))
+}
+
+/// What Stripe says of something in our ledger that it did not move on that day.
+async fn moved_some_other_day(app: &App, reference: &str) -> Result<Option<Amount>> {
+    let found = if let Some(refund) = returned(reference) {
+        let refund = app.stripe.refund_status(refund).await;
+        refund.map(|refund| (refund.has_failed(), refund.amount, refund.currency))
+    } else if is_refund(reference) {
+        let refund = app.stripe.refund_status(reference).await;
+        refund.map(|refund| (true, -refund.amount, refund.currency))
+    } else if reference.starts_with("txn_") {
+        let moved = app.stripe.balance_transaction(reference).await;
+        moved.map(|moved| (true, moved.amount, moved.currency))
+    } else {
+        let payment = app.stripe.payment(reference).await;
+        payment.map(|payment| {
+            (
+                payment.charge.is_some(),
+                payment.amount_received,
+                payment.currency,
+            )
+        })
+    };
+    match found {
+        Ok((moved, amount, currency)) => Ok(moved.then(|| Amount {
+            amount,
+            currency: currency.to_uppercase(),
+        })),
+        Err(stripe_api::Error::NotFound | stripe_api::Error::Refused { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_refund(reference: &str) -> bool {
+    reference.starts_with("re_") || reference.starts_with("pyr_")
 }
 
 /// Our payments by their charges.

@@ -7,7 +7,8 @@ use serde_json::json;
 use stripe_api::{Dispute, DisputeStatus};
 
 use super::jobs::{News, Tell};
-use super::store;
+use super::status::Provider;
+use super::store::{self, Entry};
 use crate::access::{Actor, Scope};
 use crate::activity::Activity;
 use crate::app::App;
@@ -26,7 +27,8 @@ pub(super) async fn heard(app: &App, dispute_id: &str) -> Result<()> {
     tx.commit().await
 }
 
-async fn order_of(app: &App, dispute: &Dispute) -> Result<Option<OrderId>> {
+/// The order that a dispute is about; nothing for one of some other shop on the same account.
+pub(super) async fn order_of(app: &App, dispute: &Dispute) -> Result<Option<OrderId>> {
     let Some(payment) = &dispute.payment else {
         return Ok(None);
     };
@@ -35,10 +37,35 @@ async fn order_of(app: &App, dispute: &Dispute) -> Result<Option<OrderId>> {
     Ok(order_id.and_then(|id| id.parse().ok()).map(OrderId))
 }
 
+/// The ledger has what the bank took, and what it brought back.
+async fn count(tx: &mut Tx, order: &store::Locked, dispute: &Dispute) -> Result<()> {
+    let moved: Vec<String> = dispute.moved.iter().map(|moved| moved.id.clone()).collect();
+    let counted = store::counted(tx, "dispute", &moved).await?;
+    let new = dispute.moved.iter().filter(|m| !counted.contains(&m.id));
+    let entries: Vec<Entry> = new
+        .map(|moved| Entry {
+            organization_id: order.organization_id,
+            event_id: order.event_id,
+            order_id: order.id,
+            kind: "dispute",
+            amount: moved.amount,
+            currency: moved.currency.to_uppercase(),
+            provider: Provider::Stripe.name(),
+            reference: moved.id.clone(),
+        })
+        .collect();
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let now = tx.now();
+    store::insert_entries(tx, &entries, now).await
+}
+
 async fn mark(tx: &mut Tx, order_id: OrderId, dispute: &Dispute) -> Result<()> {
     let Some(order) = store::lock(tx, &[order_id]).await?.pop() else {
         return Ok(());
     };
+    count(tx, &order, dispute).await?;
     let disputed = dispute.status != DisputeStatus::Won;
     if disputed {
         // Told once, however often Stripe tells us.

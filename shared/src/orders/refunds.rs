@@ -3,6 +3,7 @@
 //! What goes back is counted into the order when it is asked for, so two refunds at once can never pass what was paid:
 //! the constraint `orders_refunds_within_payment` has the last word. One that fails is counted out again.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -20,6 +21,11 @@ use crate::clock::Time;
 use crate::error::{OnConstraint as _, Result};
 use crate::ids::{OrderId, RefundId};
 use crate::tx::Tx;
+
+/// One that is older may have been asked for before.
+const FRESH: TimeDelta = TimeDelta::minutes(1);
+
+const CAME_BACK: &str = " came back";
 
 /// Money that goes back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Object)]
@@ -133,12 +139,14 @@ struct Open {
     payment_id: Option<String>,
     provider_id: Option<String>,
     amount: i64,
+    created_at: DateTime<Utc>,
 }
 
 async fn open(db: &mut PgConnection, id: RefundId) -> Result<Option<Open>> {
     let open = sqlx::query_as!(
         Open,
-        r#"select order_id as "order_id: OrderId", payment_id, provider_id, amount from refunds
+        r#"select order_id as "order_id: OrderId", payment_id, provider_id, amount, created_at
+           from refunds
            where id = $1 and status in ('requested', 'processing')"#,
         id as _,
     );
@@ -168,7 +176,13 @@ pub async fn ask(app: &App, id: RefundId) -> Result<Option<RefundOutcome>> {
             failure: None,
         }));
     };
-    let refund = if let Some(known) = open.provider_id {
+    let known = match open.provider_id {
+        None if app.clock.now() - open.created_at > FRESH => {
+            asked_before(app, &payment, id).await?
+        }
+        known => known,
+    };
+    let refund = if let Some(known) = known {
         app.stripe.refund_status(&known).await
     } else {
         let new = stripe_api::NewRefund {
@@ -194,6 +208,22 @@ pub async fn ask(app: &App, id: RefundId) -> Result<Option<RefundOutcome>> {
         refund => refund?,
     };
     Ok(Some(refund.into()))
+}
+
+/// A refund that Stripe was asked for, and whose answer was never heard: found by what it carries. Stripe forgets the key
+/// after a day, and keeps a failure of its own under it.
+async fn asked_before(app: &App, payment: &str, id: RefundId) -> Result<Option<String>> {
+    let id = id.to_string();
+    let mut after: Option<String> = None;
+    loop {
+        let page = app.stripe.refunds_of(payment, after.as_deref()).await?;
+        let mut refunds = page.items.into_iter();
+        let ours = refunds.find(|refund| refund.metadata.get("refund_id") == Some(&id));
+        if ours.is_some() || page.next.is_none() {
+            return Ok(ours.map(|refund| refund.id));
+        }
+        after = page.next;
+    }
 }
 
 impl From<stripe_api::Refund> for RefundOutcome {
@@ -350,7 +380,12 @@ pub async fn settle(tx: &mut Tx, id: RefundId, outcome: &RefundOutcome) -> Resul
 
 /// How the ledger names the money of a refund that the bank sent back.
 pub(super) fn came_back(reference: &str) -> String {
-    format!("{reference} came back")
+    format!("{reference}{CAME_BACK}")
+}
+
+/// The refund whose money came back, if that is what the ledger names.
+pub(super) fn returned(reference: &str) -> Option<&str> {
+    reference.strip_suffix(CAME_BACK)
 }
 
 async fn standing(db: &mut PgConnection, id: RefundId) -> Result<(RefundStatus, i64)> {
@@ -412,7 +447,7 @@ async fn follow(tx: &mut Tx, order: &store::Locked) -> Result<()> {
 /// Refunds that were left lying since before `before`.
 pub async fn lying(
     db: &mut PgConnection,
-    before: chrono::DateTime<chrono::Utc>,
+    before: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<RefundId>> {
     let ids = sqlx::query_scalar!(

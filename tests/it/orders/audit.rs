@@ -44,7 +44,13 @@ async fn the_books_of_a_day_agree_and_a_planted_difference_is_found() {
             metadata: std::collections::BTreeMap::default().into_iter().collect(),
             ..new
         };
-        world.app.stripe.create_payment(&other, "other").await.expect("paid");
+        let other = world.app.stripe.create_payment(&other, "other").await.expect("paid");
+        let back = stripe_api::NewRefund {
+            payment: other.id,
+            amount_minor: 77,
+            ..stripe_api::NewRefund::default()
+        };
+        world.app.stripe.refund(&back, "back").await.expect("given back");
         let found = books(world).await.differences;
         let [found] = found.as_slice() else {
             panic!("one was planted: {found:?}");

@@ -13,6 +13,17 @@ async fn payment(world: &World) -> String {
         .expect("paid")
 }
 
+/// What the ledger says that banks took and brought back, as Stripe's books have it.
+async fn moved(world: &World) -> Vec<i64> {
+    let day = world.app.clock.now().date_naive();
+    let report = shared::orders::audit::audit(&world.app, day).await;
+    assert_eq!(report.expect("Stripe answers").differences, vec![]);
+    sqlx::query_scalar("select amount from ledger where kind = 'dispute' order by seq")
+        .fetch_all(world.app.pool())
+        .await
+        .expect("lines")
+}
+
 /// Stripe tells everything it has ever told, in this order.
 async fn told_again(world: &World, order: Bring) {
     for known in world.stripe().events() {
@@ -92,6 +103,7 @@ async fn money_that_the_bank_wants_back_does_not_leave_twice() {
         world.stripe().close_dispute(&dispute, true).expect("won");
         told_again(world, Bring::AsMade).await;
         assert_eq!(again(&guest, &order).await["disputed"], false);
+        assert_eq!(moved(world).await, [-9000, 9000]);
         guest
             .put(&of_ticket("cancel"), &json!({}))
             .await
@@ -144,6 +156,7 @@ async fn a_dispute_counts_as_it_stands_whatever_is_told_last() {
         told_again(world, Bring::Shuffled(5)).await;
         // The bank has given the money back: nobody else does.
         assert_eq!(again(&guest, &order).await["disputed"], true);
+        assert_eq!(moved(world).await, [-4500]);
         let cancel = place_of(&order).replace('?', "/cancel?");
         guest
             .put(&cancel, &json!({}))

@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use sandbox::stripe::Order as Bring;
-use tests::world;
+use sandbox::stripe::{Fault, Order as Bring};
+use tests::{world, world_with};
 
 use super::*;
 
@@ -80,6 +80,36 @@ async fn a_refund_that_the_bank_sends_back_is_owed_again() {
             .await
             .expect("Stripe answers");
         assert_eq!(report.differences, vec![]);
+    })
+    .await;
+}
+
+/// What Stripe remembers under a key is gone after a day, and may be its own failure.
+#[tokio::test]
+async fn a_refund_whose_answer_was_never_heard_is_made_once() {
+    world_with(&[("HOLDFAST_STRIPE_ATTEMPTS", "1")], async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let guest = world.stranger();
+        for (fault, later) in [
+            (Fault::CutAfter, TimeDelta::hours(25)),
+            (Fault::ErrorKept, TimeDelta::minutes(2)),
+        ] {
+            let order = bought(world, &guest, &card_order(&event, 1, "pm_card_visa")).await;
+            world.stripe().misbehave("refunds.create", fault, 1);
+            let some = json!({"amount": 1500, "reason": "Rain"});
+            organizer.post(&refunds_of(&order), &some).await.expect(201);
+            world.run_jobs().await;
+            let listed = organizer.get(&refunds_of(&order)).await.expect(200);
+            assert_eq!(listed[0]["status"], "requested", "{fault:?}");
+            world.pass(later);
+            world.run_jobs().await;
+            let listed = organizer.get(&refunds_of(&order)).await.expect(200);
+            assert_eq!(listed[0]["status"], "succeeded", "{fault:?}");
+            let day = (world.app.clock.now() - later).date_naive();
+            let report = shared::orders::audit::audit(&world.app, day).await;
+            assert_eq!(report.expect("Stripe answers").differences, vec![]);
+        }
     })
     .await;
 }
@@ -217,7 +247,7 @@ async fn a_cancelled_event_gives_everything_back() {
             .expect(200);
         world
             .stripe()
-            .misbehave("refunds.create", sandbox::stripe::Fault::CutBefore, 3);
+            .misbehave("refunds.create", Fault::CutBefore, 3);
         world.run_jobs().await;
         world.pass(TimeDelta::hours(1));
         world.run_jobs().await;
