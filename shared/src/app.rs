@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Result;
 use crate::events::Watches;
+use crate::mail;
 use crate::orders::{Placing, Settlement, Waiting};
 use crate::stock::Stock;
 use crate::together::Together;
@@ -46,6 +47,8 @@ pub struct App {
     pub(crate) rights: Arc<RightsInMemory>,
     pub(crate) placing: Together<Placing>,
     pub(crate) settling: Together<Settlement>,
+    pub(crate) mails_begun: Together<mail::Begun>,
+    pub(crate) mails_ended: Together<mail::Ended>,
     pub(crate) waiting: Waiting,
     pub caches: Arc<Caches>,
     db: PgPool,
@@ -66,6 +69,8 @@ impl App {
             rights: Arc::default(),
             placing: Together::default(),
             settling: Together::default(),
+            mails_begun: Together::default(),
+            mails_ended: Together::default(),
             waiting: Waiting::default(),
             caches: Arc::new(Caches::new(clock.now())),
             db: pool(&config.database)?,
@@ -127,10 +132,17 @@ fn pool(config: &config::Database) -> anyhow::Result<PgPool> {
         // How near to a title something mistyped must be: one wrong letter in five, or two swapped ones in seven.
         ("pg_trgm.word_similarity_threshold", "0.45".to_owned()),
     ]);
-    Ok(PgPoolOptions::new()
+    Ok(trusting_pool()
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout.0)
-        // One that was of use a moment ago is asked nothing before it is used again: that would be a round trip each.
+        .connect_lazy_with(options))
+}
+
+/// A pool whose connections are asked nothing before they are used again, where they were of use a moment ago: that would be a
+/// round trip each.
+#[must_use]
+pub fn trusting_pool() -> PgPoolOptions {
+    PgPoolOptions::new()
         .test_before_acquire(false)
         .before_acquire(|connection, about| {
             Box::pin(async move {
@@ -140,7 +152,6 @@ fn pool(config: &config::Database) -> anyhow::Result<PgPool> {
                 Ok(true)
             })
         })
-        .connect_lazy_with(options))
 }
 
 fn stripe(config: &config::Stripe) -> anyhow::Result<stripe_api::Client> {

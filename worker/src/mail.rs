@@ -11,18 +11,13 @@ use crate::work::Hands;
 /// who has put things right asks for [`mail::resend`].
 pub async fn send(context: JobContext<Hands>, job: SendMail) -> JobResult {
     let hands = &context.state;
-    let config = &hands.app.config.mail;
-    let begun = context
-        .change(async |tx| mail::begin(tx, job.mail_id, config).await)
-        .await?;
-    let Some(mail) = begun else { return Ok(()) };
+    let Some(mail) = mail::begin(&hands.app, job.mail_id).await? else {
+        return Ok(());
+    };
 
     let outcome = hands.outbox.send(&mail, hands.app.clock.now()).await;
 
-    match context
-        .change(async |tx| mail::settle(tx, &mail, outcome).await)
-        .await?
-    {
+    match mail::settle(&hands.app, &context.id, &mail, outcome).await? {
         Next::Sent | Next::Dead { .. } => Ok(()),
         // What the server said may name the recipient: it stands in the mail's row, not in the log.
         Next::Again { at, .. } => Err(JobError::Later {

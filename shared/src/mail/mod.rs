@@ -9,7 +9,8 @@
 //! nothing happens between the server's answer and that write, and a repetition carries the same
 //! `Message-ID`, by which many mail systems drop it. The other order would lose mails instead.
 //!
-//! Sending is [`begin`] (a short transaction), [`Outbox::send`] (none), [`settle`] (a short transaction).
+//! Sending is [`begin`] (a short transaction), [`Outbox::send`] (none), [`settle`] (a short transaction); mails that begin or
+//! end at the same moment share theirs.
 
 mod jobs;
 mod message;
@@ -17,12 +18,17 @@ mod outbox;
 mod store;
 mod template;
 
-use serde_json::json;
+use std::collections::HashMap;
 
-use crate::activity::Activity;
-use crate::config;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::access::{Actor, Scope};
+use crate::activity::{Activity, By};
+use crate::app::App;
 use crate::error::{Code, Fault, Result};
 use crate::ids::{MailId, OrganizationId};
+use crate::together::Piece;
 use crate::tx::Tx;
 
 pub use jobs::SendMail;
@@ -56,29 +62,90 @@ pub async fn write_all(tx: &mut Tx, letters: &[Letter]) -> Result<Vec<MailId>> {
     Ok(written)
 }
 
-/// Takes a mail up for sending. `None` if there is nothing left to do.
-pub async fn begin(
-    tx: &mut Tx,
-    mail_id: MailId,
-    config: &config::Mail,
-) -> Result<Option<Outgoing>> {
-    let give_up_at = tx.now() + config.give_up.delta();
-    let message_id = message::message_id(mail_id, &config.from);
-    store::begin(tx, mail_id, &message_id, give_up_at).await
+/// Takes a mail up for sending, together with whatever else is taken up now. `None` if there is nothing left to do.
+pub async fn begin(app: &App, mail_id: MailId) -> Result<Option<Outgoing>> {
+    app.mails_begun.run(app, Begun(mail_id)).await
 }
 
-/// Writes down what came of an attempt and says what follows from it.
-pub async fn settle(tx: &mut Tx, mail: &Outgoing, outcome: Result<(), Refusal>) -> Result<Next> {
-    let now = tx.now();
-    let next = message::after(outcome, mail, now);
-    let counts = store::settle(tx, mail, &next, now).await?;
+/// Writes down what came of an attempt, together with whatever else ends now, and says what follows from it.
+pub async fn settle(
+    app: &App,
+    cause: &str,
+    mail: &Outgoing,
+    outcome: Result<(), Refusal>,
+) -> Result<Next> {
+    let next = message::after(outcome, mail, app.clock.now());
+    let ended = Ended {
+        mail: mail.clone(),
+        next: next.clone(),
+        cause: cause.to_owned(),
+    };
+    app.mails_ended.run(app, ended).await?;
     metrics::counter!("mails_total", "outcome" => next.name()).increment(1);
-    if counts && matches!(next, Next::Dead { .. }) {
-        // What the server said may name the recipient: it stands in the row, not in the log.
-        tracing::warn!(mail_id = %mail.id, "mail given up");
-        tx.record(line(mail.organization_id, "mail.dead", mail.id));
-    }
     Ok(next)
+}
+
+/// A mail to be taken up.
+#[derive(Clone)]
+pub(crate) struct Begun(MailId);
+
+impl Piece for Begun {
+    type Done = Option<Outgoing>;
+
+    fn subject(&self) -> Uuid {
+        self.0.0
+    }
+
+    async fn do_all(app: &App, pieces: &[Self]) -> Result<Vec<Option<Outgoing>>> {
+        let config = &app.config.mail;
+        let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+        let ids: Vec<MailId> = pieces.iter().map(|begun| begun.0).collect();
+        let message_id = |id: &MailId| message::message_id(*id, &config.from);
+        let message_ids: Vec<String> = ids.iter().map(message_id).collect();
+        let give_up_at = tx.now() + config.give_up.delta();
+        let begun = store::begin(&mut tx, &ids, &message_ids, give_up_at).await?;
+        tx.commit().await?;
+        let mut begun: HashMap<MailId, Outgoing> = begun.into_iter().map(|m| (m.id, m)).collect();
+        Ok(ids.iter().map(|id| begun.remove(id)).collect())
+    }
+}
+
+/// An attempt that is over.
+#[derive(Clone)]
+pub(crate) struct Ended {
+    mail: Outgoing,
+    next: Next,
+    /// The job that made it.
+    cause: String,
+}
+
+impl Piece for Ended {
+    type Done = ();
+
+    fn subject(&self) -> Uuid {
+        self.mail.id.0
+    }
+
+    async fn do_all(app: &App, pieces: &[Self]) -> Result<Vec<()>> {
+        let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+        let ends: Vec<(&Outgoing, &Next)> = pieces.iter().map(|e| (&e.mail, &e.next)).collect();
+        let now = tx.now();
+        let counted = store::settle(&mut tx, &ends, now).await?;
+        let dead = |ended: &&Self| matches!(ended.next, Next::Dead { .. });
+        for Self { mail, cause, .. } in pieces.iter().filter(dead) {
+            if counted.contains(&mail.id) {
+                // What the server said may name the recipient: it stands in the row, not in the log.
+                tracing::warn!(mail_id = %mail.id, "mail given up");
+                tx.on_behalf_of(By {
+                    actor: Actor::System,
+                    cause: Some(cause.clone()),
+                });
+                tx.record(line(mail.organization_id, "mail.dead", mail.id));
+            }
+        }
+        tx.commit().await?;
+        Ok(vec![(); pieces.len()])
+    }
 }
 
 /// Sends a mail again, dead or sent, because an operator says so. One that is on its way is left alone.

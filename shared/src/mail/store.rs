@@ -46,58 +46,64 @@ pub(super) async fn insert(
     Ok(inserted.fetch_all(db).await?)
 }
 
-/// One that is being sent is taken up again: whoever did so last has died over it.
+/// Those that are being sent are taken up again: whoever did so last has died over them. Answers those that were there to be
+/// sent, in any order.
 pub(super) async fn begin(
     db: &mut PgConnection,
-    id: MailId,
-    message_id: &str,
+    ids: &[MailId],
+    message_ids: &[String],
     give_up_at: DateTime<Utc>,
-) -> Result<Option<Outgoing>> {
-    let mail = sqlx::query_as!(
+) -> Result<Vec<Outgoing>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let mails = sqlx::query_as!(
         Outgoing,
-        r#"update mails
+        r#"update mails m
            set status = 'sending', attempts = attempts + 1,
-               message_id = coalesce(message_id, $2), give_up_at = coalesce(give_up_at, $3)
-           where id = $1 and status in ('waiting', 'sending')
-           returning id, organization_id, recipient, template, params,
-                     message_id as "message_id!", attempts, give_up_at as "give_up_at!""#,
-        id as _,
-        message_id,
+               message_id = coalesce(m.message_id, begun.message_id), give_up_at = coalesce(give_up_at, $3)
+           from unnest($1::uuid[], $2::text[]) as begun (id, message_id)
+           where m.id = begun.id and status in ('waiting', 'sending')
+           returning m.id, organization_id, recipient, template, params,
+                     m.message_id as "message_id!", attempts, give_up_at as "give_up_at!""#,
+        &ids,
+        message_ids,
         give_up_at,
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(mail)
+    );
+    Ok(mails.fetch_all(db).await?)
 }
 
-/// Success counts whoever reports it. A failure counts unless another attempt has begun since. False if it
-/// did not count.
+/// Success counts whoever reports it. A failure counts unless another attempt has begun since. Answers what counts.
 pub(super) async fn settle(
     db: &mut PgConnection,
-    mail: &Outgoing,
-    next: &Next,
+    ends: &[(&Outgoing, &Next)],
     now: DateTime<Utc>,
-) -> Result<bool> {
-    let (status, error) = match next {
-        Next::Sent => ("sent", None),
-        Next::Again { error, .. } => ("waiting", Some(error)),
-        Next::Dead { error } => ("dead", Some(error)),
-    };
-    let settled = sqlx::query!(
-        "update mails
-         set status = $3, last_error = $4, sent_at = case when $3 = 'sent' then $5::timestamptz end,
-             -- A link is a secret; the mail has it now, and nobody needs it here.
-             params = case when $3 = 'sent' then params - 'link' else params end
-         where id = $1 and status in ('waiting', 'sending') and ($3 = 'sent' or attempts = $2)",
-        mail.id as _,
-        mail.attempts,
-        status,
-        error,
+) -> Result<Vec<MailId>> {
+    let ids: Vec<Uuid> = ends.iter().map(|(mail, _)| mail.id.0).collect();
+    let attempts: Vec<i32> = ends.iter().map(|(mail, _)| mail.attempts).collect();
+    let (statuses, errors): (Vec<&str>, Vec<Option<&str>>) = ends
+        .iter()
+        .map(|(_, next)| match next {
+            Next::Sent => ("sent", None),
+            Next::Again { error, .. } => ("waiting", Some(error.as_str())),
+            Next::Dead { error } => ("dead", Some(error.as_str())),
+        })
+        .unzip();
+    let settled = sqlx::query_scalar!(
+        r#"update mails m
+           set status = ended.status, last_error = ended.error,
+               sent_at = case when ended.status = 'sent' then $5::timestamptz end,
+               -- A link is a secret; the mail has it now, and nobody needs it here.
+               params = case when ended.status = 'sent' then params - 'link' else params end
+           from unnest($1::uuid[], $2::int[], $3::text[], $4::text[]) as ended (id, attempts, status, error)
+           where m.id = ended.id and m.status in ('waiting', 'sending')
+                 and (ended.status = 'sent' or m.attempts = ended.attempts)
+           returning m.id as "id: MailId""#,
+        &ids,
+        &attempts,
+        &statuses as _,
+        &errors as _,
         now,
-    )
-    .execute(db)
-    .await?;
-    Ok(settled.rows_affected() == 1)
+    );
+    Ok(settled.fetch_all(db).await?)
 }
 
 /// A mail as an operator finds it, locked.
