@@ -1,18 +1,23 @@
 //! Pieces of work of one kind that come in at the same moment, done in one transaction.
 //!
-//! While one batch commits, whatever comes in makes up the next. Alone, a piece waits for nobody. Each still succeeds or
-//! fails by itself: what cannot be done together is done one by one.
+//! While one batch commits, and for a moment after it began, whatever comes in makes up the next. Alone, a piece waits for
+//! nobody. Each still succeeds or fails by itself: what cannot be done together is done one by one.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::{Error, Result};
 
+/// Transactions of a kind begin at least so far apart: a few milliseconds nobody notices, and under load the work of several
+/// takes the place of many small ones that would keep Postgres busy with beginning and ending.
+const PACE: Duration = Duration::from_millis(5);
 /// More in one transaction gains nothing.
 const MOST_TOGETHER: usize = 256;
 
@@ -65,6 +70,7 @@ impl<P: Piece> Together<P> {
 
 async fn work<P: Piece>(mut requests: mpsc::Receiver<Request<P>>) {
     let mut waiting: Vec<Request<P>> = Vec::new();
+    let mut next = Instant::now();
     loop {
         if waiting.is_empty() {
             let Some(first) = requests.recv().await else {
@@ -72,6 +78,8 @@ async fn work<P: Piece>(mut requests: mpsc::Receiver<Request<P>>) {
             };
             waiting.push(first);
         }
+        sleep_until(next).await;
+        next = Instant::now() + PACE;
         while waiting.len() < MOST_TOGETHER {
             let Ok(next) = requests.try_recv() else { break };
             waiting.push(next);

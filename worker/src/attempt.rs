@@ -13,7 +13,7 @@ use crate::ledger::{End, Verdict};
 use crate::registry::{JobContext, JobError, JobResult, Registry};
 
 /// A row of apalis that is ours for now.
-#[derive(Debug)]
+#[derive(Debug, sqlx::FromRow)]
 pub struct Claimed {
     pub id: String,
     pub queue: String,

@@ -1,8 +1,9 @@
--- Claims due jobs, the oldest first, and none that another worker is about to claim. The ids come as an array because
--- Postgres takes a `limit` it does not know for a tenth of the table: joined, it would read the whole table each time.
+-- Claims due jobs, the oldest first, and none that another worker is about to claim. What was found is locked, so it is
+-- still where it was found, and is named by its place. The places come as an array because Postgres takes a `limit` it does
+-- not know for a tenth of the table: joined, it would read the whole table each time.
 update apalis.jobs set status = 'Queued', lock_by = $1, lock_at = now()
-where id = any(array(
-    select id from apalis.jobs
+where ctid = any(array(
+    select ctid from apalis.jobs
     where job_type = $2
       and (status = 'Pending' or (status = 'Failed' and attempts < max_attempts))
       and run_at <= now()

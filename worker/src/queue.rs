@@ -16,6 +16,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -32,13 +33,20 @@ use shared::config;
 use shared::jobs::Queue;
 use sqlx::PgPool;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Claimed, attempt};
 use crate::heart::Held;
 use crate::ledger::End;
 use crate::registry::Registry;
+
+/// While there are more jobs than can begin, slots gather for so long before they are filled together; and claims that find
+/// all there is are at least so far apart, so that under load one finds several.
+const GATHER: Duration = Duration::from_millis(5);
+/// While there are more purchases than can begin, the other queues claim a few jobs every so long.
+const GIVE_WAY: Duration = Duration::from_millis(50);
+const FEW: usize = 2;
 
 /// How long to leave Postgres or Redis alone after a failure.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
@@ -146,10 +154,26 @@ pub(crate) struct Claims {
     worker: String,
     held: Held,
     queue: Queue,
+    at_once: usize,
     slots: Arc<Semaphore>,
     wake: Arc<Notify>,
     timer: Interval,
     stop: CancellationToken,
+    /// The last claim found as many as it could take: there are more.
+    more: bool,
+    /// Until then, jobs that come one by one gather.
+    next: Instant,
+    rush: Rush,
+}
+
+/// Whether there are more purchases than this worker can begin.
+#[derive(Clone, Default)]
+pub(crate) struct Rush(Arc<AtomicUsize>);
+
+impl Rush {
+    fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
 }
 
 impl Claims {
@@ -164,21 +188,30 @@ impl Claims {
     ) -> Self {
         let mut timer = interval(settings.poll.0);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let slots = match queue {
-            Queue::Purchase | Queue::Payment => settings.concurrency,
-            Queue::Mail | Queue::Background => settings.concurrency_beside,
+        let at_once = if comes_first(queue) {
+            settings.concurrency
+        } else {
+            settings.concurrency_beside
         };
-        let slots = Arc::new(Semaphore::new(slots));
         Self {
             pool,
             worker: worker.to_owned(),
             held,
             queue,
-            slots,
+            at_once,
+            slots: Arc::new(Semaphore::new(at_once)),
             wake,
             timer,
             stop,
+            more: false,
+            next: Instant::now(),
+            rush: Rush::default(),
         }
+    }
+
+    /// Tells the other lanes of the worker when it has too much to do, or gives way when they have.
+    pub(crate) fn together_in(self, rush: Rush) -> Self {
+        Self { rush, ..self }
     }
 
     /// The next jobs, at least one; `None` after the stop.
@@ -186,10 +219,14 @@ impl Claims {
         loop {
             let mut slots = tokio::select! {
                 () = self.stop.cancelled() => return None,
-                slots = free_slots(&self.slots) => slots,
+                slots = self.room() => slots,
             };
+            let most = slots.num_permits();
+            self.next = Instant::now() + GATHER;
             // Not interrupted by the stop: what is claimed must begin, or somebody would have to give it back.
-            match self.claim(slots.num_permits()).await {
+            let claimed = self.claim(most).await;
+            self.note(claimed.as_ref().is_ok_and(|rows| rows.len() == most));
+            match claimed {
                 Ok(rows) if !rows.is_empty() => {
                     self.held.take(rows.iter().map(|row| &row.id));
                     let slot = |row| slots.split(1).map(|slot| Work { row, slot });
@@ -210,25 +247,59 @@ impl Claims {
         }
     }
 
-    async fn claim(&self, limit: usize) -> Result<Vec<Claimed>, sqlx::Error> {
-        sqlx::query_file_as!(
-            Claimed,
-            "src/claim.sql",
-            self.worker,
-            self.queue.name(),
-            i64::try_from(limit).unwrap_or(i64::MAX),
-        )
-        .fetch_all(&self.pool)
-        .await
+    /// Waits until jobs can begin, and takes the slots for them.
+    async fn room(&self) -> OwnedSemaphorePermit {
+        let mut slots = free_slots(&self.slots).await;
+        if !comes_first(self.queue) && self.rush.is_on() {
+            sleep(GIVE_WAY).await;
+            let few = FEW.min(slots.num_permits());
+            return slots.split(few).unwrap_or(slots);
+        }
+        if self.more && slots.num_permits() < self.at_once {
+            sleep(GATHER).await;
+        } else if !self.more {
+            sleep_until(self.next).await;
+        }
+        all_free(&self.slots, slots)
     }
+
+    /// Whether there are more than were claimed; for the others, if these come first.
+    fn note(&mut self, more: bool) {
+        if comes_first(self.queue) {
+            match (self.more, more) {
+                (false, true) => drop(self.rush.0.fetch_add(1, Ordering::Relaxed)),
+                (true, false) => drop(self.rush.0.fetch_sub(1, Ordering::Relaxed)),
+                _ => {}
+            }
+        }
+        self.more = more;
+    }
+
+    async fn claim(&self, limit: usize) -> Result<Vec<Claimed>, sqlx::Error> {
+        sqlx::query_as(include_str!("claim.sql"))
+            .bind(&self.worker)
+            .bind(self.queue.name())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            // A plan made while there were no jobs would be kept when there are many, and read all of them.
+            .persistent(false)
+            .fetch_all(&self.pool)
+            .await
+    }
+}
+
+/// The others wait for these.
+fn comes_first(queue: Queue) -> bool {
+    matches!(queue, Queue::Purchase | Queue::Payment)
 }
 
 /// Waits until a job can begin, and takes as many slots as are free then.
 async fn free_slots(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    let mut taken = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .expect("nobody closes it");
+    let one = Arc::clone(slots).acquire_owned().await;
+    all_free(slots, one.expect("nobody closes it"))
+}
+
+/// What is taken, and whatever else is free.
+fn all_free(slots: &Arc<Semaphore>, mut taken: OwnedSemaphorePermit) -> OwnedSemaphorePermit {
     let more = slots.available_permits();
     // Nobody else takes slots, so these are still free.
     if let Ok(more) =

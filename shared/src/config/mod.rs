@@ -241,7 +241,7 @@ settings! {
         /// Purchases that a worker runs at the same time. What ends at the same time is written together.
         concurrency: usize = "128",
         /// Mails, and jobs in the background, that it runs at the same time, of each. Few, so that purchases come first.
-        concurrency_beside: usize = "8",
+        concurrency_beside: usize = "16",
         /// How often a worker looks for due jobs without being woken.
         poll: Span = "250ms",
         /// How often a worker says that it is alive; after five missed times its jobs go to another.

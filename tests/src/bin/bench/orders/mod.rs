@@ -8,6 +8,7 @@ mod waiting;
 
 use serde::Serialize;
 
+use crate::sql;
 use ceiling::Ceiling;
 use load::{Burst, Steady};
 use shop::Shop;
@@ -67,6 +68,8 @@ async fn kind(
     let offer = shop.offer(price).await?;
     // The first ones find everything cold.
     load::burst(shop, &offer, orders / 10).await?;
+    // As autovacuum does within a minute: until then Postgres keeps plans that it made while the tables were empty.
+    sql(&shop.database, "analyze".to_owned()).await?;
     let steady = load::steady(shop, &offer, rate).await?;
     let burst = load::burst(shop, &offer, orders).await?;
     Ok(Kind {
