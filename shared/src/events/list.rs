@@ -30,8 +30,8 @@ pub struct Viewer {
 }
 
 /// Lists are counted this far, or to the end of the page, so that none costs more because there are more events. Of what is
-/// in order of relevance there is no more than that: so many matches, the soonest, are put in order.
-const COUNTED_TO: i64 = 100;
+/// in order of relevance there is no more than that, or one page: so many matches, the soonest, are put in order.
+const COUNTED_TO: i64 = 60;
 /// Organizers want to know how many events they have.
 const COUNTED_TO_BACKSTAGE: i64 = 1_000;
 
@@ -154,7 +154,7 @@ impl Question<'_> {
             COUNTED_TO
         };
         if self.by_relevance().is_some() {
-            return most;
+            return most.max(paging.limit());
         }
         most.max(paging.offset() + paging.limit())
     }

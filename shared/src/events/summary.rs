@@ -75,10 +75,10 @@ pub struct Live {
 #[derive(Debug, Clone, Object)]
 pub struct EventPage {
     pub items: Vec<EventSummary>,
-    /// How many there are on all pages, counted up to 100 (your own up to 1000) or to the end of this page. What is sorted
+    /// How many there are on all pages, counted up to 60 (your own up to 1000) or to the end of this page. What is sorted
     /// by relevance has no pages beyond that.
     pub total: i64,
-    /// Whether `total` is all of them; `false` where there are more than were counted, to be shown like "100+".
+    /// Whether `total` is all of them; `false` where there are more than were counted, to be shown like "60+".
     pub total_is_exact: bool,
     pub page: u32,
     pub limit: u32,
