@@ -55,14 +55,15 @@ impl<P: Permission> Allowed<P> {
 
     /// The same for work that first takes something elsewhere, while no transaction is open: under a name that is the
     /// same for the same request, if it has a key. Without a key there is no answer to keep, and the work may share its
-    /// transaction with that of others. `untake` gives it back when the work does not come about.
+    /// transaction with that of others. `untake` gives it back when the work does not come about,
+    /// or has come about meanwhile: then without an error.
     pub async fn once_having<T, R: IntoResponse>(
         &self,
         body: &impl Digested,
         take: impl AsyncFnOnce(Option<[u8; 32]>) -> Result<T>,
         work: impl AsyncFnOnce(&mut Tx, &T) -> Result<R>,
         shared_work: impl AsyncFnOnce(By, &T) -> Result<R>,
-        untake: impl AsyncFnOnce(&T, &Error),
+        untake: impl AsyncFnOnce(&T, Option<&Error>),
     ) -> Reply<Once<R>> {
         let key = self.key(body)?;
         if let Some(key) = &key
@@ -75,15 +76,23 @@ impl<P: Permission> Allowed<P> {
             Ok(taken) => taken,
             Err(refusal) => return Err(self.keep_refusal(key, refusal).await?),
         };
+        let mut worked = true;
         let done = if name.is_some() {
-            self.once(body, async |tx| work(tx, &taken).await).await
+            worked = false;
+            let work = async |tx: &mut Tx| {
+                worked = true;
+                work(tx, &taken).await
+            };
+            self.once(body, work).await
         } else {
             let done = shared_work(self.by(), &taken).await;
             done.map(|answer| answer.into_response().into())
                 .map_err(Failure)
         };
-        if let Err(failure) = &done {
-            untake(&taken, &failure.0).await;
+        match &done {
+            Err(failure) => untake(&taken, Some(&failure.0)).await,
+            Ok(_) if !worked => untake(&taken, None).await,
+            Ok(_) => {}
         }
         done
     }

@@ -453,9 +453,24 @@ impl PlacedOrder {
         }
     }
 
+    /// The order was there already. If it was over as well, its places were taken again, for nobody.
+    async fn put_right(&self, app: &App) -> Result<()> {
+        let order = store::hold(&mut *app.read().await?, self.id).await?;
+        if order.is_some_and(|(status, ..)| !status.waits()) {
+            stock::restore(app, self.event_id, true).await?;
+        }
+        Ok(())
+    }
+
     /// Gives the hold back to its buyer, or its places back to everybody: the order did not come about. If that is not
     /// certain, or Redis cannot be told, it is found out within a minute.
-    pub async fn withdraw(&self, app: &App, because: &Error) {
+    pub async fn withdraw(&self, app: &App, because: Option<&Error>) {
+        let Some(because) = because else {
+            if let Err(error) = self.put_right(app).await {
+                tracing::warn!(order_id = %self.id, %error, "places are put right within a minute");
+            }
+            return;
+        };
         let uncertain = matches!(
             because.code(),
             Code::HoldAlreadyUsed | Code::IdempotencyInFlight | Code::Unavailable | Code::Internal

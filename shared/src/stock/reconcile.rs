@@ -90,7 +90,7 @@ async fn lasting(app: &App, events: &[EventId]) -> Result<HashSet<EventId>> {
 
 /// Tells Redis what Postgres says of an event, then what it says after that: between the first look and the telling
 /// something may have been ordered, sold or ended, and an event that Redis does not know yet cannot be told so.
-async fn restore(app: &App, event_id: EventId, only_known: bool) -> Result<Restored> {
+pub(crate) async fn restore(app: &App, event_id: EventId, only_known: bool) -> Result<Restored> {
     let now = app.clock.now();
     let before = Durable {
         only_known,
