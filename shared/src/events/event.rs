@@ -4,15 +4,21 @@ use chrono::{DateTime, Utc};
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
 
+use super::EventError;
 use super::refund_policy::RefundPolicy;
 use super::session::{NewSession, Session};
 use super::status::Status;
 use super::summary::Live;
 use super::ticket_type::{NewTicketType, TicketType};
 use crate::clock::Time;
+use crate::error::{Invalid, Result};
 use crate::ids::{EventId, OrganizationId, UserId, VenueId};
+use crate::organizations;
 use crate::patch::Patch;
 use crate::stock::Levels;
+
+const MOST_IMAGES: usize = 20;
+const MOST_SESSIONS: usize = 200;
 
 /// Something that takes place.
 #[derive(Debug, Clone, PartialEq, Serialize, Object, sqlx::FromRow)]
@@ -330,5 +336,83 @@ impl From<Cancellation> for StatusChange {
             status: Status::Cancelled,
             reason: Some(reason.unwrap_or_else(|| "Cancelled by the organizer".to_owned())),
         }
+    }
+}
+
+impl Event {
+    /// What no field can say by itself.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut invalid = Invalid::default();
+        if organizations::check_time_zone(&self.time_zone).is_err() {
+            let message = "must be the IANA name of a time zone, like Europe/Berlin";
+            invalid.push("time_zone", message);
+        }
+        let is_image = |url: &String| {
+            let scheme = url::Url::parse(url).map(|url| url.scheme().to_owned());
+            url.len() <= 2_000 && matches!(scheme.as_deref(), Ok("http" | "https"))
+        };
+        if self.image_urls.len() > MOST_IMAGES || !self.image_urls.iter().all(is_image) {
+            invalid.push(
+                "image_urls",
+                "must be at most 20 addresses, each http or https",
+            );
+        }
+        self.refund_policy.check("", &mut invalid);
+        invalid.check()
+    }
+
+    pub(super) fn must_be_open(&self, now: DateTime<Utc>) -> Result<()> {
+        let begun = self.status == Status::Published && self.starts_at.0 <= now;
+        if begun || !self.status.is_open() {
+            return Err(EventError::NotModifiable.into());
+        }
+        Ok(())
+    }
+}
+
+impl NewEvent {
+    /// Its sessions, or the only one that it describes itself.
+    pub(super) fn sessions_to_make(&self, now: DateTime<Utc>) -> Result<Vec<NewSession>> {
+        let mut invalid = Invalid::default();
+        if self.sessions.is_empty() {
+            return self.only_session(now);
+        }
+        let alone = "is for events without `sessions`";
+        for (field, given) in [
+            ("starts_at", self.starts_at.is_some()),
+            ("ends_at", self.ends_at.is_some()),
+            ("capacity", self.capacity.is_some()),
+        ] {
+            if given {
+                invalid.push(field, alone);
+            }
+        }
+        if self.sessions.len() > MOST_SESSIONS {
+            invalid.push("sessions", "must be at most 200");
+        }
+        for (at, session) in self.sessions.iter().enumerate() {
+            session.check(now, &format!("sessions[{at}]."), &mut invalid);
+        }
+        invalid.check()?;
+        Ok(self.sessions.clone())
+    }
+
+    fn only_session(&self, now: DateTime<Utc>) -> Result<Vec<NewSession>> {
+        let mut invalid = Invalid::default();
+        let (Some(starts_at), Some(ends_at), Some(capacity)) =
+            (self.starts_at, self.ends_at, self.capacity)
+        else {
+            let message = "is needed, or `starts_at`, `ends_at` and `capacity` of the only session";
+            return Err(Invalid::field("sessions", message).into());
+        };
+        let session = NewSession {
+            name: self.title.clone(),
+            starts_at,
+            ends_at,
+            capacity,
+        };
+        session.check(now, "", &mut invalid);
+        invalid.check()?;
+        Ok(vec![session])
     }
 }

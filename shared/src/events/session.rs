@@ -1,13 +1,19 @@
-//! A dated part of an event.
+//! Sessions: the dated parts of an event, each with a pool of places of its own, under a code that is never given again.
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 use serde::Serialize;
+use serde_json::{Value, json};
 
+use super::{EventError, lock, prices, record_part, store};
+use crate::activity;
 use crate::clock::Time;
-use crate::error::Invalid;
-use crate::ids::SessionId;
+use crate::error::{Invalid, Result};
+use crate::ids::{EventId, SessionId};
 use crate::patch::Patch;
+use crate::stock::{Claim, Places};
+use crate::tx::Tx;
+use crate::version::Expected;
 
 /// A dated part of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Object, sqlx::FromRow)]
@@ -75,6 +81,107 @@ impl SessionChange {
         self.active.apply(&mut session.active);
         session
     }
+}
+
+/// Adds a session under the next code.
+pub async fn add_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<Session> {
+    let event = lock(tx, id).await?;
+    event.must_be_open(tx.now())?;
+    let mut invalid = Invalid::default();
+    new.check(tx.now(), "", &mut invalid);
+    invalid.check()?;
+    let session_id = insert_session(tx, id, new).await?;
+    store::follow_sessions(tx, id).await?;
+    let session = store::session(tx, session_id).await?;
+    record_part(
+        tx,
+        &event,
+        "session.added",
+        session.id.into(),
+        json!({ "code": session.code }),
+    );
+    Ok(session)
+}
+
+/// Changes what is named. Naming what is already so changes nothing, the version included.
+pub async fn change_session(
+    tx: &mut Tx,
+    id: EventId,
+    code: &str,
+    seen: Expected,
+    change: SessionChange,
+    aside: Option<Claim>,
+) -> Result<Session> {
+    let event = lock(tx, id).await?;
+    let before = by_code(tx, id, code).await?;
+    seen.check(before.version)?;
+    let mut session = change.applied_to(before.clone());
+    let changes = activity::changes(&before, &session, &[])?;
+    if changes.is_empty() {
+        return Ok(before);
+    }
+    event.must_be_open(tx.now())?;
+    if session.ends_at <= session.starts_at {
+        return Err(Invalid::field("ends_at", "must be after `starts_at`").into());
+    }
+    if session.capacity != before.capacity {
+        let capacity = Some(session.capacity);
+        before.pool(id).fit(tx, capacity, aside).await?;
+    }
+    session.version += 1;
+    store::update_session(tx, &session).await?;
+    store::follow_sessions(tx, id).await?;
+    prices::follow(tx, &[id]).await?;
+    record_part(
+        tx,
+        &event,
+        "session.changed",
+        session.id.into(),
+        Value::Object(changes),
+    );
+    Ok(session)
+}
+
+/// Its code is not given again.
+pub async fn delete_session(tx: &mut Tx, id: EventId, code: &str, seen: Expected) -> Result<()> {
+    let event = lock(tx, id).await?;
+    let session = by_code(tx, id, code).await?;
+    seen.check(session.version)?;
+    event.must_be_open(tx.now())?;
+    if session.sold > 0 {
+        return Err(EventError::SessionInUse("Places of the session are sold.").into());
+    }
+    if store::sessions(tx, id).await?.len() == 1 {
+        return Err(EventError::SessionInUse("An event keeps at least one session.").into());
+    }
+    store::delete_session(tx, session.id).await?;
+    tx.tell_places(Places::Rearranged(id));
+    store::follow_sessions(tx, id).await?;
+    record_part(
+        tx,
+        &event,
+        "session.deleted",
+        session.id.into(),
+        json!({ "code": session.code }),
+    );
+    Ok(())
+}
+
+pub(super) async fn insert_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<SessionId> {
+    let session_id = SessionId::fresh(tx.now());
+    store::insert_session(tx, id, session_id, &new).await?;
+    store::insert_pool(tx, session_id.into(), id, "session", new.capacity, 0).await?;
+    tx.tell_places(Places::Rearranged(id));
+    Ok(session_id)
+}
+
+async fn by_code(tx: &mut Tx, id: EventId, code: &str) -> Result<Session> {
+    let session = match number(code) {
+        Some(_) => store::sessions(tx, id).await?,
+        None => Vec::new(),
+    };
+    let session = session.into_iter().find(|session| session.code == code);
+    Ok(session.ok_or(EventError::SessionNotFound)?)
 }
 
 /// The number in a code like S2.

@@ -1,12 +1,25 @@
-//! Something on sale.
+//! What is on sale of an event: ticket types, each for some of its sessions, with a pool of their own if they have a quantity.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use poem_openapi::Object;
 use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 
+use super::event::Event;
+use super::session::Session;
+use super::status::Status;
+use super::{EventError, lock, prices, record_part, store};
+use crate::activity;
 use crate::clock::Time;
-use crate::error::Invalid;
-use crate::ids::TicketTypeId;
+use crate::error::{Invalid, Result};
+use crate::ids::{EventId, SessionId, TicketTypeId};
 use crate::patch::Patch;
+use crate::stock::{Claim, Places};
+use crate::tx::Tx;
+use crate::version::Expected;
+
+const MOST_TICKET_TYPES: usize = 50;
 
 /// Something on sale: it admits to one or more sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Object, sqlx::FromRow)]
@@ -215,5 +228,203 @@ impl TicketType {
                 invalid.push(format!("{place}min_per_order"), message);
             }
         }
+    }
+}
+
+/// The event that a ticket type is of.
+pub async fn of_ticket_type(db: &mut PgConnection, id: TicketTypeId) -> Result<EventId> {
+    let event_id = store::event_of_ticket_type(db, id).await?;
+    Ok(event_id.ok_or(EventError::TicketTypeNotFound)?)
+}
+
+/// Puts something on sale.
+pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Result<TicketType> {
+    let event = lock(tx, id).await?;
+    event.must_be_open(tx.now())?;
+    let ticket_type = new.under(TicketTypeId::fresh(tx.now()));
+    let mut invalid = Invalid::default();
+    ticket_type.check("", &mut invalid);
+    ticket_type.check_least(None, event.max_tickets_per_order, "", &mut invalid);
+    let known = store::sessions(tx, id).await?;
+    let included = included(&known, &ticket_type, "", &mut invalid);
+    invalid.check()?;
+    let now = tx.now();
+    insert_ticket_type(tx, &event, &ticket_type, &included, now).await?;
+    prices::follow(tx, &[id]).await?;
+    Ok(store::ticket_type(tx, id, ticket_type.id)
+        .await?
+        .ok_or(EventError::TicketTypeNotFound)?)
+}
+
+/// Changes what is named. Naming what is already so changes nothing, the version included.
+pub async fn change_ticket_type(
+    tx: &mut Tx,
+    id: EventId,
+    ticket_type_id: TicketTypeId,
+    seen: Expected,
+    change: TicketTypeChange,
+    aside: Option<Claim>,
+) -> Result<TicketType> {
+    let event = lock(tx, id).await?;
+    let before = store::ticket_type(tx, id, ticket_type_id).await?;
+    let before = before.ok_or(EventError::TicketTypeNotFound)?;
+    seen.check(before.version)?;
+    let mut ticket_type = change.applied_to(before.clone());
+    let changes = activity::changes(&before, &ticket_type, &["description"])?;
+    if changes.is_empty() {
+        return Ok(before);
+    }
+    event.must_be_open(tx.now())?;
+    let mut invalid = Invalid::default();
+    ticket_type.check("", &mut invalid);
+    let most = event.max_tickets_per_order;
+    ticket_type.check_least(Some(&before), most, "", &mut invalid);
+    invalid.check()?;
+    if ticket_type.included_sessions != before.included_sessions {
+        include(tx, id, &mut ticket_type).await?;
+    }
+    if ticket_type.quantity != before.quantity {
+        let pool = before.pool(id);
+        pool.fit(tx, ticket_type.quantity, aside).await?;
+    }
+    ticket_type.version += 1;
+    store::update_ticket_type(tx, &ticket_type).await?;
+    prices::follow(tx, &[id]).await?;
+    record_part(
+        tx,
+        &event,
+        "ticket_type.changed",
+        ticket_type_id.into(),
+        Value::Object(changes),
+    );
+    Ok(ticket_type)
+}
+
+/// Takes something off sale for good, unless it was sold.
+pub async fn delete_ticket_type(
+    tx: &mut Tx,
+    id: EventId,
+    ticket_type_id: TicketTypeId,
+    seen: Expected,
+) -> Result<()> {
+    let event = lock(tx, id).await?;
+    let gone = store::ticket_type(tx, id, ticket_type_id).await?;
+    let gone = gone.ok_or(EventError::TicketTypeNotFound)?;
+    seen.check(gone.version)?;
+    event.must_be_open(tx.now())?;
+    if event.status == Status::Published && store::ticket_types(tx, id).await?.len() == 1 {
+        return Err(EventError::NotReady {
+            missing: vec!["a ticket type"],
+        }
+        .into());
+    }
+    if store::was_ordered(tx, ticket_type_id).await? {
+        return Err(EventError::TicketTypeHasSales.into());
+    }
+    store::delete_ticket_type(tx, ticket_type_id).await?;
+    prices::follow(tx, &[id]).await?;
+    gone.pool(id).fit(tx, None, None).await?;
+    record_part(
+        tx,
+        &event,
+        "ticket_type.deleted",
+        ticket_type_id.into(),
+        json!({ "name": gone.name }),
+    );
+    Ok(())
+}
+
+/// The sessions that a ticket type includes, every unknown code named.
+fn included(
+    known: &[Session],
+    kind: &TicketType,
+    place: &str,
+    invalid: &mut Invalid,
+) -> Vec<SessionId> {
+    let mut included = Vec::new();
+    for (at, code) in kind.included_sessions.iter().enumerate() {
+        let field = format!("{place}included_sessions[{at}]");
+        match known.iter().find(|session| session.code == *code) {
+            Some(session) if !included.contains(&session.id) => included.push(session.id),
+            Some(_) => invalid.push(field, "is named twice"),
+            None => invalid.push(field, "is no session of the event"),
+        }
+    }
+    included
+}
+
+/// Lets a type admit to other sessions, if nobody has ordered it yet. Whoever holds places of it holds those of the
+/// sessions that it admits to now.
+async fn include(tx: &mut Tx, id: EventId, kind: &mut TicketType) -> Result<()> {
+    if store::was_ordered(tx, kind.id).await? {
+        return Err(EventError::TicketTypeHasSales.into());
+    }
+    let known = store::sessions(tx, id).await?;
+    let mut invalid = Invalid::default();
+    let included = included(&known, kind, "", &mut invalid);
+    invalid.check()?;
+    store::include_sessions(tx, kind.id, &included).await?;
+    let codes = known
+        .into_iter()
+        .filter(|session| included.contains(&session.id));
+    kind.included_sessions = codes.map(|session| session.code).collect();
+    tx.tell_places(Places::Rearranged(id));
+    Ok(())
+}
+
+/// What an event is made with.
+pub(super) async fn insert_ticket_types(
+    tx: &mut Tx,
+    event: &Event,
+    new: Vec<NewTicketType>,
+) -> Result<()> {
+    let known = store::sessions(tx, event.id).await?;
+    let mut invalid = Invalid::default();
+    if new.len() > MOST_TICKET_TYPES {
+        invalid.push("ticket_types", "must be at most 50");
+    }
+    let mut made = Vec::new();
+    for (at, new) in new.into_iter().enumerate() {
+        let place = format!("ticket_types[{at}].");
+        let kind = new.under(TicketTypeId::fresh(tx.now()));
+        kind.check(&place, &mut invalid);
+        kind.check_least(None, event.max_tickets_per_order, &place, &mut invalid);
+        let included = included(&known, &kind, &place, &mut invalid);
+        made.push((kind, included));
+    }
+    invalid.check()?;
+    for (at, (kind, included)) in (0..).zip(made) {
+        // They are listed in the order in which they were made.
+        let at = tx.now() + TimeDelta::microseconds(at);
+        insert_ticket_type(tx, event, &kind, &included, at).await?;
+    }
+    Ok(())
+}
+
+async fn insert_ticket_type(
+    tx: &mut Tx,
+    event: &Event,
+    kind: &TicketType,
+    included: &[SessionId],
+    at: DateTime<Utc>,
+) -> Result<()> {
+    store::insert_ticket_type(tx, event.id, kind, included, at).await?;
+    kind.pool(event.id).fit(tx, kind.quantity, None).await?;
+    let data = json!({ "event_id": event.id, "name": kind.name, "price": kind.price });
+    record_part(tx, event, "ticket_type.added", kind.id.into(), data);
+    Ok(())
+}
+
+/// No ticket type asks for more in one order than the event allows.
+pub(super) async fn must_allow_orders(tx: &mut Tx, event: &Event) -> Result<()> {
+    let types = store::ticket_types(tx, event.id).await?;
+    let least = types.iter().map(|kind| kind.min_per_order).max();
+    match least.filter(|least| *least > event.max_tickets_per_order) {
+        Some(least) => {
+            let message =
+                format!("must not be less than `min_per_order` of a ticket type, which is {least}");
+            Err(Invalid::field("max_tickets_per_order", message).into())
+        }
+        None => Ok(()),
     }
 }
