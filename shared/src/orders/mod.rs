@@ -457,7 +457,7 @@ impl PlacedOrder {
     async fn put_right(&self, app: &App) -> Result<()> {
         let order = store::hold(&mut *app.read().await?, self.id).await?;
         if order.is_some_and(|(status, ..)| !status.waits()) {
-            stock::restore(app, self.event_id, true).await?;
+            stock::release_of_the_ended(app, self.event_id, self.id).await?;
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ pub use durable::{Durable, Pool, Waiting};
 pub use hold::{Found, HoldToken, NewHold, Placed, Proof, Short};
 pub use many::{LevelsOf, durable_levels};
 pub(crate) use places::Places;
-pub(crate) use reconcile::restore;
+pub(crate) use reconcile::release_of_the_ended;
 pub use reconcile::{Drift, Reconcile, Source, levels, place, reconcile};
 
 use crate::error::{Error, Result};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Durable, Levels, NewHold, Placed, Restored, Stock};
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::ids::EventId;
+use crate::ids::{EventId, OrderId};
 use crate::jobs::{Job, Queue};
 
 /// Compares both sides of every event that Redis knows.
@@ -90,7 +90,7 @@ async fn lasting(app: &App, events: &[EventId]) -> Result<HashSet<EventId>> {
 
 /// Tells Redis what Postgres says of an event, then what it says after that: between the first look and the telling
 /// something may have been ordered, sold or ended, and an event that Redis does not know yet cannot be told so.
-pub(crate) async fn restore(app: &App, event_id: EventId, only_known: bool) -> Result<Restored> {
+async fn restore(app: &App, event_id: EventId, only_known: bool) -> Result<Restored> {
     let now = app.clock.now();
     let before = Durable {
         only_known,
@@ -110,6 +110,16 @@ pub(crate) async fn restore(app: &App, event_id: EventId, only_known: bool) -> R
     let (ended, told) = (before.ended_by(&after), after.told());
     app.stock.settle(now, event_id, &ended, &told).await?;
     Ok(restored)
+}
+
+/// Gives back what is held for an order that is over: in one step with what Postgres says is sold, so that nothing is free
+/// in between.
+pub(crate) async fn release_of_the_ended(app: &App, event_id: EventId, id: OrderId) -> Result<()> {
+    let durable = Durable::read(&mut *app.read().await?, event_id).await?;
+    let now = app.clock.now();
+    app.stock
+        .settle(now, event_id, &[id], &durable.told())
+        .await
 }
 
 /// Takes places, of an event that Redis may not know yet.

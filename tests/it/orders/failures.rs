@@ -6,12 +6,14 @@
 //! | two buyers, last place | [`two_buyers_want_the_last_place`] |
 //! | API dies after the hold, before answering | `holds::faults::what_a_killed_process_held_and_never_said_lapses` |
 //! | client retries the order (same key / same hold) | [`an_order_is_sent_again_and_again_and_is_one`] |
+//! | client retries, and the first attempt is paid meanwhile | [`a_repeated_request_keeps_no_places_for_nobody`] |
 //! | API dies between insert and commit | [`the_api_dies_between_insert_and_commit`] |
 //! | worker is killed before, during, after the call | `killed::a_worker_is_killed_…` |
-//! | Stripe times out but charged | [`stripe_does_not_answer_and_has_charged`] |
-//! | Stripe is down for an hour | [`stripe_is_down_for_an_hour`], [`stripe_charges_and_is_down_for_an_hour`] |
-//! | webhook before the worker's own answer | [`stripe_tells_before_it_answers`] |
-//! | webhook twice, never, out of order | [`stripe_tells_twice_and_backwards`], [`stripe_never_tells`] |
+//! | Stripe times out but charged | `stripe::stripe_does_not_answer_and_has_charged` |
+//! | Stripe hangs | `stripe::stripe_hangs_and_free_tickets_are_given_out` |
+//! | Stripe is down for an hour | `stripe::stripe_is_down_for_an_hour`, `stripe::stripe_charges_and_is_down_for_an_hour` |
+//! | webhook before the worker's own answer | `stripe::stripe_tells_before_it_answers` |
+//! | webhook twice, never, out of order | `stripe::stripe_tells_twice_and_backwards`, `stripe::stripe_never_tells` |
 //! | webhook forged, too old | [`what_is_forged_or_stale_leaves_no_trace`] |
 //! | payment after expiry, places there / gone | `late::…` |
 //! | Postgres restarts in the middle | `servers::postgres_restarts_in_the_middle` |
@@ -24,13 +26,17 @@
 mod killed;
 mod late;
 mod servers;
+mod stripe;
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::future::{join, join_all};
 use sandbox::stripe::{Fault, Order as Bring, WebhookFault};
+use shared::holds::{Buyer, Wanted};
+use shared::ids::{EventId, TicketTypeId};
 use shared::orders::jobs::{Chase, ForgetHeard, Purchase};
+use shared::orders::{self, NewOrder};
 use tests::{WEBHOOK_SECRET, world, world_with};
 
 use super::*;
@@ -121,6 +127,58 @@ async fn an_order_is_sent_again_and_again_and_is_one() {
     .await;
 }
 
+/// As when the first of two equal requests is answered, its order is paid, and only then the second holds its places.
+#[tokio::test]
+async fn a_repeated_request_keeps_no_places_for_nobody() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = free_event_of(&organizer, 10).await;
+        let id = |value: &Value| {
+            value
+                .as_str()
+                .and_then(|id| id.parse().ok())
+                .expect("an id")
+        };
+        let event_id = EventId(id(&event["id"]));
+        let new = NewOrder {
+            hold_token: None,
+            event_id: Some(event_id),
+            items: vec![Wanted {
+                ticket_type_id: TicketTypeId(id(&event["ticket_types"][0]["id"])),
+                quantity: 2,
+            }],
+            attendees: Vec::new(),
+            email: Some("ada@example.org".into()),
+            payment: None,
+        };
+        let buyer = Buyer {
+            user_id: None,
+            address: "192.0.2.7".into(),
+        };
+        let details = shared::events::public_details(&world.app, event_id).await;
+        let details = details.expect("Postgres").expect("it is public");
+        let prepared = async || {
+            let seed = Some([7; 32]);
+            orders::prepare(&world.app, &details, &buyer, false, new.clone(), seed)
+                .await
+                .expect("its places")
+        };
+        let first = prepared().await;
+        world
+            .change(async |tx| orders::place(tx, &first).await)
+            .await;
+        world.run_jobs().await;
+        assert_eq!(left(world, &event).await, 8);
+
+        let second = prepared().await;
+        assert_eq!(second.id(), first.id());
+        assert_eq!(left(world, &event).await, 6, "held again, for nobody");
+        second.withdraw(&world.app, None).await;
+        assert_eq!(left(world, &event).await, 8);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_api_dies_between_insert_and_commit() {
     world(async |world| {
@@ -178,225 +236,6 @@ async fn count(world: &World, sql: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn stripe_does_not_answer_and_has_charged() {
-    let hasty = [
-        ("HOLDFAST_STRIPE_TIMEOUT", "300ms"),
-        ("HOLDFAST_STRIPE_ATTEMPTS", "1"),
-    ];
-    world_with(&hasty, async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let event = event_of(&organizer, 10).await;
-        for fault in [Fault::Silence, Fault::CutAfter, Fault::ErrorAfter] {
-            world.stripe().misbehave("payment_intents.create", fault, 1);
-            let new = card_order(&event, 1, "pm_card_visa");
-            let order = bought(world, &world.stranger(), &new).await;
-            assert_eq!(
-                (&order["status"], charges(world, &order)),
-                (&json!("pending"), 1),
-                "{fault:?}"
-            );
-            world.pass(TimeDelta::minutes(2));
-            world.run_jobs().await;
-            is_paid_once(world, &order, 1).await;
-        }
-    })
-    .await;
-}
-
-/// Stripe keeps its own 500 under the key: the truth is found by looking the payment up.
-#[tokio::test]
-async fn stripe_keeps_a_wrong_answer_and_has_charged() {
-    world_with(&[("HOLDFAST_STRIPE_ATTEMPTS", "1")], async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let event = event_of(&organizer, 10).await;
-        world
-            .stripe()
-            .misbehave("payment_intents.create", Fault::ErrorKept, 1);
-        let order = bought(
-            world,
-            &world.stranger(),
-            &card_order(&event, 1, "pm_card_visa"),
-        )
-        .await;
-        assert_eq!(order["status"], "pending");
-        world.pass(TimeDelta::minutes(2));
-        chase(world).await;
-        is_paid_once(world, &order, 1).await;
-        // The job that was put off finds nothing left to do.
-        world.pass(TimeDelta::hours(1));
-        world.run_jobs().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn stripe_is_down_for_an_hour() {
-    let hasty = [
-        ("HOLDFAST_STRIPE_TIMEOUT", "300ms"),
-        ("HOLDFAST_STRIPE_ATTEMPTS", "1"),
-    ];
-    world_with(&hasty, async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let event = event_of(&organizer, 10).await;
-        world.stripe().go_down().await.expect("it is down");
-        let order = bought(
-            world,
-            &world.stranger(),
-            &card_order(&event, 2, "pm_card_visa"),
-        )
-        .await;
-        for _ in 0..6 {
-            world.pass(TimeDelta::minutes(10));
-            world.run_jobs().await;
-            // Nobody can say that it was not charged: it waits, and keeps its places.
-            assert_eq!(again(&world.stranger(), &order).await["status"], "pending");
-            assert_eq!(left(world, &event).await, 8);
-        }
-        world.stripe().come_back().expect("it is back");
-        world.pass(TimeDelta::minutes(2));
-        chase(world).await;
-        let order = again(&world.stranger(), &order).await;
-        assert_eq!(
-            (&order["status"], charges(world, &order)),
-            (&json!("expired"), 0)
-        );
-        assert_eq!(left(world, &event).await, 10);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn stripe_charges_and_is_down_for_an_hour() {
-    let hasty = [
-        ("HOLDFAST_STRIPE_TIMEOUT", "300ms"),
-        ("HOLDFAST_STRIPE_ATTEMPTS", "1"),
-    ];
-    world_with(&hasty, async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let event = event_of(&organizer, 10).await;
-        world
-            .stripe()
-            .misbehave("payment_intents.create", Fault::CutAfter, 1);
-        let order = bought(
-            world,
-            &world.stranger(),
-            &card_order(&event, 2, "pm_card_visa"),
-        )
-        .await;
-        world.stripe().go_down().await.expect("it is down");
-        world.pass(TimeDelta::minutes(61));
-        world.run_jobs().await;
-        assert_eq!(again(&world.stranger(), &order).await["status"], "pending");
-        world.stripe().come_back().expect("it is back");
-        world.pass(TimeDelta::minutes(2));
-        chase(world).await;
-        is_paid_once(world, &order, 2).await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn stripe_tells_before_it_answers() {
-    world(async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let event = event_of(&organizer, 10).await;
-        world
-            .stripe()
-            .misbehave("payment_intents.create", Fault::HoldAfter, 1);
-        let new = card_order(&event, 2, "pm_card_visa");
-        let order = world.stranger().post("/orders", &new).await.expect(202);
-        let telling = async {
-            world
-                .stripe()
-                .until_held(PATIENCE)
-                .await
-                .expect("it was asked");
-            let told = world.stripe().deliver_webhooks(Bring::AsMade).await;
-            assert!(told.iter().all(|told| told.status == 200), "{told:?}");
-            // Another worker sees to what was told, while the first still waits for its answer.
-            let settled = join(see_to_events(world), async {}).await.0;
-            assert!(settled > 0, "something was told");
-            is_paid_once(world, &order, 2).await;
-            world.stripe().release();
-        };
-        join(world.run_jobs(), telling).await;
-        is_paid_once(world, &order, 2).await;
-    })
-    .await;
-}
-
-/// Sees to everything that Stripe has told, as the job does.
-async fn see_to_events(world: &World) -> usize {
-    let ids: Vec<String> = sqlx::query_scalar("select id from stripe_events order by received_at")
-        .fetch_all(world.app.pool())
-        .await
-        .expect("events");
-    for id in &ids {
-        shared::orders::heard(&world.app, id)
-            .await
-            .expect("seen to");
-    }
-    ids.len()
-}
-
-#[tokio::test]
-async fn stripe_tells_twice_and_backwards() {
-    world(async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let event = event_of(&organizer, 10).await;
-        world.stripe().misdeliver("payment_intent.succeeded", WebhookFault::Twice, 3);
-        let guest = world.stranger();
-        let mut orders = Vec::new();
-        for card in ["pm_card_visa", "pm_card_mastercard", "pm_card_chargeDeclined"] {
-            orders.push(bought(world, &guest, &card_order(&event, 1, card)).await);
-        }
-        for order in [Bring::Reversed, Bring::Shuffled(7), Bring::AsMade] {
-            for told in world.stripe().deliver_webhooks(order).await {
-                assert_eq!(told.status, 200, "{told:?}");
-            }
-            for known in world.stripe().events() {
-                world.stripe().resend(known["id"].as_str().expect("an id"));
-            }
-            world.run_jobs().await;
-        }
-        world.stripe().drop_webhooks();
-        for order in &orders[..2] {
-            is_paid_once(world, order, 1).await;
-        }
-        let declined = again(&guest, &orders[2]).await;
-        assert_eq!((&declined["status"], &declined["version"]), (&json!("failed"), &orders[2]["version"]));
-        let events = count(world, "select count(*) from stripe_events").await;
-        let jobs = "select count(*) from apalis.jobs where convert_from(job, 'UTF8') like '%stripe.heard%'";
-        assert!(count(world, jobs).await <= events, "each was seen to once");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn stripe_never_tells() {
-    world(async |world| {
-        let organizer = world.organizer("lighthouse").await.organizer;
-        let event = event_of(&organizer, 10).await;
-        let mut new = card_order(&event, 2, "");
-        new["payment"] = json!({"method": "client"});
-        let guest = world.stranger();
-        let order = bought(world, &guest, &new).await;
-        assert_eq!(order["status"], "requires_action");
-        let secret = order["client_secret"].as_str().expect("a secret");
-        let payment = secret.split("_secret").next().expect("a payment");
-        world
-            .stripe()
-            .confirm(payment, "pm_card_visa")
-            .expect("confirmed");
-        world.stripe().drop_webhooks();
-        world.pass(TimeDelta::minutes(1));
-        chase(world).await;
-        is_paid_once(world, &order, 2).await;
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn what_is_forged_or_stale_leaves_no_trace() {
     world(async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;
@@ -432,26 +271,6 @@ async fn what_is_forged_or_stale_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn stripe_is_never_told_to_slow_down_and_what_it_told_is_forgotten_one_day() {
-    world_with(&[("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "3")], async |world| {
-        let now = world.app.clock.now().timestamp();
-        for n in 0..20 {
-            let event = json!({"id": format!("evt_{n}"), "object": "event", "type": "payout.paid", "created": now,
-                               "data": {"object": {"id": "po_1", "object": "payout"}}});
-            let signature = sandbox::stripe::sign(WEBHOOK_SECRET, now, event.to_string().as_bytes());
-            let stripe = world.stranger().with("Stripe-Signature", &signature);
-            stripe.post("/webhooks/stripe", &event).await.expect(200);
-        }
-        assert_eq!(count(world, "select count(*) from stripe_events").await, 20);
-        world.pass(TimeDelta::days(61));
-        world.change(async |tx| { tx.enqueue(&ForgetHeard {}); Ok(()) }).await;
-        world.run_jobs().await;
-        assert_eq!(count(world, "select count(*) from stripe_events").await, 0);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn two_jobs_of_one_order_charge_once() {
     world(async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;
@@ -468,7 +287,7 @@ async fn two_jobs_of_one_order_charge_once() {
                 Ok(())
             })
             .await;
-        let purchases = (0..8).map(|_| shared::orders::pay::purchase(&world.app, order_id));
+        let purchases = (0..8).map(|_| orders::pay::purchase(&world.app, order_id));
         for outcome in join_all(purchases).await {
             outcome.expect("it ends well");
         }

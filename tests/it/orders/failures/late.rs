@@ -101,14 +101,14 @@ async fn money_that_was_seen_to_keeps_no_places_when_it_is_told_again() {
                 .await
                 .expect("payments");
         for (reference, order_id) in payments {
-            let outcome = shared::orders::Outcome::Paid(shared::orders::Received {
-                provider: shared::orders::Provider::Stripe,
+            let outcome = orders::Outcome::Paid(orders::Received {
+                provider: orders::Provider::Stripe,
                 reference,
                 amount: 9000,
                 note: None,
             });
             let order_id = shared::ids::OrderId(order_id);
-            let settled = shared::orders::pay::end(&world.app, order_id, outcome).await;
+            let settled = orders::pay::end(&world.app, order_id, outcome).await;
             settled.expect("it was seen to");
         }
         assert_eq!(left(world, &event).await, 3);
