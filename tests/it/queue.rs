@@ -6,3 +6,4 @@ mod lives;
 mod operate;
 mod place;
 mod recurring;
+mod rush;

@@ -73,6 +73,18 @@ impl Job for Fragile {
     const MAX_ATTEMPTS: u16 = 3;
 }
 
+/// A job that comes before the others.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Urgent {
+    pub name: String,
+    pub act: Act,
+}
+
+impl Job for Urgent {
+    const KIND: &'static str = "test.urgent";
+    const QUEUE: Queue = Queue::Purchase;
+}
+
 /// A job that no worker knows.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Unknown {}
@@ -88,6 +100,7 @@ pub fn registry() -> Registry<PgPool> {
     Registry::new()
         .on(|context, job: Probe| run(context, job.name, job.act))
         .on(|context, job: Fragile| run(context, job.name, job.act))
+        .on(|context, job: Urgent| run(context, job.name, job.act))
 }
 
 async fn run(context: JobContext<PgPool>, name: String, act: Act) -> JobResult {

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::heart::Held;
-use crate::queue::{Claims, PAUSE, Rush, run_lane};
+use crate::queue::{Claims, Lanes, PAUSE, Rush, run_lane};
 use crate::recurring::{self, Recurring, database_now};
 use crate::registry::Registry;
 use crate::{gauges, heart, ledger};
@@ -110,18 +110,16 @@ impl<S: Clone + Send + Sync + 'static> Engine<S> {
             jobs::wake_channel(&self.prefix),
             wakes.clone(),
         ));
-        let (mut lanes, rush) = (JoinSet::new(), Rush::default());
+        let ours = Lanes {
+            pool: pool.clone(),
+            name: name.clone(),
+            held,
+            rush: Rush::default(),
+            stop: stop.clone(),
+        };
+        let mut lanes = JoinSet::new();
         for (queue, wake) in wakes {
-            let claims = Claims::new(
-                pool.clone(),
-                &name,
-                held.clone(),
-                queue,
-                &self.settings,
-                wake,
-                stop.clone(),
-            );
-            let claims = claims.together_in(rush.clone());
+            let claims = Claims::new(ours.clone(), queue, &self.settings, wake);
             lanes.spawn(run_lane(claims, Arc::clone(&hands), ends.clone()));
         }
         tracing::info!(worker = name, "job engine runs");

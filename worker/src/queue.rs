@@ -66,7 +66,7 @@ pub(crate) fn run_lane<S>(
 where
     S: Clone + Send + Sync + 'static,
 {
-    let worker = WorkerBuilder::new(format!("{}-{}", claims.worker, claims.queue.name()));
+    let worker = WorkerBuilder::new(format!("{}-{}", claims.ours.name, claims.queue.name()));
     let handle = move |work: Work| {
         let (hands, ends) = (Arc::clone(&hands), ends.clone());
         async move {
@@ -148,25 +148,17 @@ impl BackendConfig for Lane {
     }
 }
 
-/// Claims the jobs of one queue, as many as can begin at once.
-pub(crate) struct Claims {
-    pool: PgPool,
-    worker: String,
-    held: Held,
-    queue: Queue,
-    at_once: usize,
-    slots: Arc<Semaphore>,
-    wake: Arc<Notify>,
-    timer: Interval,
-    stop: CancellationToken,
-    /// The last claim found as many as it could take: there are more.
-    more: bool,
-    /// Until then, jobs that come one by one gather.
-    next: Instant,
-    rush: Rush,
+/// What the lanes of one worker have in common.
+#[derive(Clone)]
+pub(crate) struct Lanes {
+    pub pool: PgPool,
+    pub name: String,
+    pub held: Held,
+    pub rush: Rush,
+    pub stop: CancellationToken,
 }
 
-/// Whether there are more purchases than this worker can begin.
+/// Whether there are more purchases than this worker can begin: how many lanes of purchases have more than they can.
 #[derive(Clone, Default)]
 pub(crate) struct Rush(Arc<AtomicUsize>);
 
@@ -176,15 +168,26 @@ impl Rush {
     }
 }
 
+/// Claims the jobs of one queue, as many as can begin at once.
+pub(crate) struct Claims {
+    ours: Lanes,
+    queue: Queue,
+    at_once: usize,
+    slots: Arc<Semaphore>,
+    wake: Arc<Notify>,
+    timer: Interval,
+    /// The last claim found as many as it could take: there are more.
+    more: bool,
+    /// Until then, jobs that come one by one gather.
+    next: Instant,
+}
+
 impl Claims {
     pub(crate) fn new(
-        pool: PgPool,
-        worker: &str,
-        held: Held,
+        ours: Lanes,
         queue: Queue,
         settings: &config::Jobs,
         wake: Arc<Notify>,
-        stop: CancellationToken,
     ) -> Self {
         let mut timer = interval(settings.poll.0);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -194,31 +197,22 @@ impl Claims {
             settings.concurrency_beside
         };
         Self {
-            pool,
-            worker: worker.to_owned(),
-            held,
+            ours,
             queue,
             at_once,
             slots: Arc::new(Semaphore::new(at_once)),
             wake,
             timer,
-            stop,
             more: false,
             next: Instant::now(),
-            rush: Rush::default(),
         }
-    }
-
-    /// Tells the other lanes of the worker when it has too much to do, or gives way when they have.
-    pub(crate) fn together_in(self, rush: Rush) -> Self {
-        Self { rush, ..self }
     }
 
     /// The next jobs, at least one; `None` after the stop.
     async fn next(&mut self) -> Option<Vec<Work>> {
         loop {
             let mut slots = tokio::select! {
-                () = self.stop.cancelled() => return None,
+                () = self.ours.stop.cancelled() => return None,
                 slots = self.room() => slots,
             };
             let most = slots.num_permits();
@@ -228,7 +222,7 @@ impl Claims {
             self.note(claimed.as_ref().is_ok_and(|rows| rows.len() == most));
             match claimed {
                 Ok(rows) if !rows.is_empty() => {
-                    self.held.take(rows.iter().map(|row| &row.id));
+                    self.ours.held.take(rows.iter().map(|row| &row.id));
                     let slot = |row| slots.split(1).map(|slot| Work { row, slot });
                     return Some(rows.into_iter().filter_map(slot).collect());
                 }
@@ -240,7 +234,7 @@ impl Claims {
             }
             // A wake that came while we looked is not lost: the next wait returns at once.
             tokio::select! {
-                () = self.stop.cancelled() => return None,
+                () = self.ours.stop.cancelled() => return None,
                 () = self.wake.notified() => {}
                 _ = self.timer.tick() => {}
             }
@@ -250,7 +244,7 @@ impl Claims {
     /// Waits until jobs can begin, and takes the slots for them.
     async fn room(&self) -> OwnedSemaphorePermit {
         let mut slots = free_slots(&self.slots).await;
-        if !comes_first(self.queue) && self.rush.is_on() {
+        if !comes_first(self.queue) && self.ours.rush.is_on() {
             sleep(GIVE_WAY).await;
             let few = FEW.min(slots.num_permits());
             return slots.split(few).unwrap_or(slots);
@@ -267,8 +261,8 @@ impl Claims {
     fn note(&mut self, more: bool) {
         if comes_first(self.queue) {
             match (self.more, more) {
-                (false, true) => drop(self.rush.0.fetch_add(1, Ordering::Relaxed)),
-                (true, false) => drop(self.rush.0.fetch_sub(1, Ordering::Relaxed)),
+                (false, true) => drop(self.ours.rush.0.fetch_add(1, Ordering::Relaxed)),
+                (true, false) => drop(self.ours.rush.0.fetch_sub(1, Ordering::Relaxed)),
                 _ => {}
             }
         }
@@ -277,12 +271,12 @@ impl Claims {
 
     async fn claim(&self, limit: usize) -> Result<Vec<Claimed>, sqlx::Error> {
         sqlx::query_as(include_str!("claim.sql"))
-            .bind(&self.worker)
+            .bind(&self.ours.name)
             .bind(self.queue.name())
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             // A plan made while there were no jobs would be kept when there are many, and read all of them.
             .persistent(false)
-            .fetch_all(&self.pool)
+            .fetch_all(&self.ours.pool)
             .await
     }
 }
