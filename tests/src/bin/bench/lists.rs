@@ -22,12 +22,12 @@ use super::{fresh_prefix, logins, sql};
 const EVENTS: [i32; 2] = [2_000, 200_000];
 const VENUES: i32 = 1_000;
 const AT_ONCE: i32 = 10_000;
-const REQUESTS: usize = 100;
+const REQUESTS: usize = 400;
 const CLIENTS: usize = 16;
 const SPAN: Duration = Duration::from_secs(4);
 
 /// What is asked for, by its name in the report.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 15] = [
     ("plain", ""),
     ("city", "city=city+7"),
     ("type", "event_type=concert"),
@@ -40,6 +40,7 @@ const KINDS: [(&str, &str); 14] = [
     ("a word of every 2nd", "q=evening"),
     ("a word of every 8th", "q=harbour"),
     ("both", "q=evening+harbour"),
+    ("a word in a city", "q=harbour&city=city+7"),
     ("a word of ten in all", "q=zanzibar"),
     ("a typo in it", "q=zanzibra"),
     ("a typo in a common word", "q=evennig"),
