@@ -75,6 +75,11 @@ impl PaymentMethod {
         }
     }
 
+    /// Whether Stripe has a part in it.
+    pub(super) const fn by_stripe(self) -> bool {
+        matches!(self, Self::Card | Self::Client | Self::Checkout)
+    }
+
     /// Whether the order keeps its places until the buyer does something more.
     pub(super) const fn waits_for_the_buyer(self) -> bool {
         matches!(self, Self::Client | Self::Checkout | Self::Manual)

@@ -144,10 +144,7 @@ struct Attempts {
 impl Attempts {
     fn of(orders: &[&PlacedOrder], now: DateTime<Utc>) -> Self {
         let mut attempts = Self::default();
-        let by_stripe = |order: &&&PlacedOrder| {
-            !matches!(order.method, PaymentMethod::Free | PaymentMethod::Manual)
-        };
-        for order in orders.iter().filter(by_stripe) {
+        for order in orders.iter().filter(|order| order.method.by_stripe()) {
             attempts.ids.push(AttemptId::fresh(now).0);
             attempts.orders.push(order.id.0);
             attempts.methods.push(order.method.name().to_owned());
@@ -297,8 +294,7 @@ pub(super) struct Locked {
     pub attendees: Json<Vec<Attendee>>,
 }
 
-/// In the order of their ids, like everybody locks them. The pools of their events are not rearranged until the end of
-/// the transaction; others may settle at once.
+/// In the order of their ids, like everybody locks them.
 pub(super) async fn lock(db: &mut PgConnection, ids: &[OrderId]) -> Result<Vec<Locked>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let orders = sqlx::query_as!(
