@@ -88,7 +88,10 @@ async fn work<P: Piece>(mut requests: mpsc::Receiver<Request<P>>) {
         let together = std::mem::take(&mut waiting).into_iter();
         let (batch, again) = together.partition(|r| seen.insert(r.piece.subject()));
         waiting = again;
-        do_together(batch).await;
+        // On a task of its own: should it panic, those in it hear that nobody did it, and the next are done.
+        if let Err(error) = tokio::spawn(do_together(batch)).await {
+            tracing::error!(%error, "what was to be done together was not done");
+        }
     }
 }
 
@@ -124,4 +127,89 @@ async fn do_alone<P: Piece>(request: Request<P>) {
         first.ok_or_else(|| Error::Internal("a piece of work has no end".into()))
     });
     let _ = request.answer.send(done);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{Config, Source};
+
+    /// Answers itself.
+    #[derive(Clone, Debug, PartialEq)]
+    enum Number {
+        Of(u128),
+        /// Cannot be done.
+        Bad,
+        Panics,
+    }
+
+    impl Piece for Number {
+        type Done = u128;
+
+        fn subject(&self) -> Uuid {
+            match self {
+                Self::Of(number) => Uuid::from_u128(*number),
+                Self::Bad | Self::Panics => Uuid::nil(),
+            }
+        }
+
+        async fn do_all(_: &App, pieces: &[Self]) -> Result<Vec<u128>> {
+            let subjects: HashSet<Uuid> = pieces.iter().map(Self::subject).collect();
+            assert_eq!(subjects.len(), pieces.len(), "two about the same");
+            let done = pieces.iter().map(|piece| match piece {
+                Self::Of(number) => Ok(*number),
+                Self::Bad => Err(Error::Unavailable("bad".into())),
+                Self::Panics => panic!("it panics"),
+            });
+            done.collect()
+        }
+    }
+
+    /// Of servers that are not there: nobody asks them.
+    fn app() -> App {
+        let env = [
+            ("DATABASE_URL", "postgres://nobody@127.0.0.1:9/nothing"),
+            ("REDIS_URL", "redis://127.0.0.1:9"),
+            ("HOLDFAST_GENERAL_MODE", "development"),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::read(&Source {
+            env: env.into(),
+            ..Source::default()
+        });
+        App::new(Arc::new(config.expect("settings")), Clock::System).expect("an app")
+    }
+
+    async fn all(numbers: impl IntoIterator<Item = Number>) -> Vec<Result<u128>> {
+        let (app, together) = (app(), Together::default());
+        let runs = numbers.into_iter().map(|number| together.run(&app, number));
+        join_all(runs).await
+    }
+
+    #[tokio::test]
+    async fn each_gets_its_own_answer() {
+        let numbers = (0..1_000).map(|number| Number::Of(number % 300));
+        for (at, done) in (0..).zip(all(numbers).await) {
+            assert_eq!(done.expect("done"), at % 300);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_be_done_keeps_no_other_from_it() {
+        let numbers = (1..20).map(Number::Of).chain([Number::Bad]);
+        let mut done = all(numbers).await;
+        let bad = done.pop().expect("the last");
+        assert!(bad.is_err());
+        assert!(done.iter().all(Result::is_ok), "{done:?}");
+    }
+
+    #[tokio::test]
+    async fn one_that_panics_is_not_the_end() {
+        let (app, together) = (app(), Together::default());
+        let panicked = together.run(&app, Number::Panics).await;
+        assert!(panicked.is_err());
+        let next = together.run(&app, Number::Of(7)).await;
+        assert_eq!(next.expect("done"), 7);
+    }
 }
