@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -20,10 +20,16 @@ use crate::error::{Error, Result};
 const PACE: Duration = Duration::from_millis(5);
 /// More in one transaction gains nothing.
 const MOST_TOGETHER: usize = 256;
+/// So many are done at once that cannot be done together: the connections are not for them alone.
+const MOST_BESIDE: usize = 4;
 
 /// One piece of work.
 pub(crate) trait Piece: Clone + Send + Sync + 'static {
     type Done: Send + 'static;
+
+    /// A batch that takes longer is given up, and those in it hear that it was: on a connection that has gone silent it would
+    /// keep all others waiting for as long as TCP hopes.
+    const PATIENCE: Duration = Duration::from_secs(15);
 
     /// What it is about. Two pieces about the same are done one after the other.
     fn subject(&self) -> Uuid;
@@ -84,13 +90,21 @@ async fn work<P: Piece>(mut requests: mpsc::Receiver<Request<P>>) {
             let Ok(next) = requests.try_recv() else { break };
             waiting.push(next);
         }
+        // Whoever has hung up is not done behind their back.
+        waiting.retain(|request| !request.answer.is_closed());
         let mut seen = HashSet::new();
         let together = std::mem::take(&mut waiting).into_iter();
         let (batch, again) = together.partition(|r| seen.insert(r.piece.subject()));
         waiting = again;
         // On a task of its own: should it panic, those in it hear that nobody did it, and the next are done.
-        if let Err(error) = tokio::spawn(do_together(batch)).await {
-            tracing::error!(%error, "what was to be done together was not done");
+        let mut done = tokio::spawn(do_together(batch));
+        match timeout(P::PATIENCE, &mut done).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "what was to be done together was not done"),
+            Err(_) => {
+                done.abort();
+                tracing::error!("what was to be done together took too long");
+            }
         }
     }
 }
@@ -109,7 +123,8 @@ async fn do_together<P: Piece>(batch: Vec<Request<P>>) {
         // One that cannot be done must not keep the others from it.
         Err(error) if pieces.len() > 1 => {
             tracing::warn!(%error, "what cannot be done together is done one by one");
-            join_all(batch.into_iter().map(do_alone)).await;
+            let alone = stream::iter(batch).map(do_alone);
+            alone.buffer_unordered(MOST_BESIDE).collect::<()>().await;
         }
         Err(error) => {
             if let Some(request) = batch.into_iter().next() {
@@ -131,6 +146,8 @@ async fn do_alone<P: Piece>(request: Request<P>) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::{join, join_all};
+
     use super::*;
     use crate::clock::Clock;
     use crate::config::{Config, Source};
@@ -142,25 +159,32 @@ mod tests {
         /// Cannot be done.
         Bad,
         Panics,
+        /// Is never done.
+        Hangs,
     }
 
     impl Piece for Number {
         type Done = u128;
 
+        const PATIENCE: Duration = Duration::from_millis(200);
+
         fn subject(&self) -> Uuid {
             match self {
                 Self::Of(number) => Uuid::from_u128(*number),
-                Self::Bad | Self::Panics => Uuid::nil(),
+                Self::Bad | Self::Panics | Self::Hangs => Uuid::nil(),
             }
         }
 
         async fn do_all(_: &App, pieces: &[Self]) -> Result<Vec<u128>> {
             let subjects: HashSet<Uuid> = pieces.iter().map(Self::subject).collect();
             assert_eq!(subjects.len(), pieces.len(), "two about the same");
+            if pieces.contains(&Self::Hangs) {
+                std::future::pending::<()>().await;
+            }
             let done = pieces.iter().map(|piece| match piece {
                 Self::Of(number) => Ok(*number),
                 Self::Bad => Err(Error::Unavailable("bad".into())),
-                Self::Panics => panic!("it panics"),
+                Self::Panics | Self::Hangs => panic!("it panics"),
             });
             done.collect()
         }
@@ -209,6 +233,16 @@ mod tests {
         let (app, together) = (app(), Together::default());
         let panicked = together.run(&app, Number::Panics).await;
         assert!(panicked.is_err());
+        let next = together.run(&app, Number::Of(7)).await;
+        assert_eq!(next.expect("done"), 7);
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_is_not_the_end() {
+        let (app, together) = (app(), Together::default());
+        let hangs = together.run(&app, Number::Hangs);
+        let (hung, next) = join(hangs, together.run(&app, Number::Of(7))).await;
+        assert!(hung.is_err() && next.is_err(), "they were in one batch");
         let next = together.run(&app, Number::Of(7)).await;
         assert_eq!(next.expect("done"), 7);
     }

@@ -19,8 +19,10 @@ mod store;
 mod template;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::access::{Actor, Scope};
@@ -62,6 +64,10 @@ pub async fn write_all(tx: &mut Tx, letters: &[Letter]) -> Result<Vec<MailId>> {
     Ok(written)
 }
 
+/// So often it is tried to write down what came of an attempt, and so long between.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// Takes a mail up for sending, together with whatever else is taken up now. `None` if there is nothing left to do.
 pub async fn begin(app: &App, mail_id: MailId) -> Result<Option<Outgoing>> {
     app.mails_begun.run(app, Begun(mail_id)).await
@@ -80,7 +86,15 @@ pub async fn settle(
         next: next.clone(),
         cause: cause.to_owned(),
     };
-    app.mails_ended.run(app, ended).await?;
+    // A mail that was taken and is not written down as sent is sent again: a Postgres that is away for a moment is waited for.
+    let mut tries = TRIES;
+    while let Err(error) = app.mails_ended.run(app, ended.clone()).await {
+        tries -= 1;
+        if tries == 0 || error.code() != Code::Unavailable {
+            return Err(error);
+        }
+        sleep(PAUSE).await;
+    }
     metrics::counter!("mails_total", "outcome" => next.name()).increment(1);
     Ok(next)
 }
