@@ -8,7 +8,7 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::{EventStream, Json};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use shared::access::{Right, Scope};
-use shared::error::{Invalid, Result};
+use shared::error::{Code, Invalid, Result};
 use shared::holds::{HoldError, Wanted};
 use shared::ids::{EventId, OrderId, TicketTypeId, UserId};
 use shared::orders::{
@@ -112,7 +112,7 @@ impl Orders {
     /// order. Whoever has no account names an `email`, and is told the `secret` that opens the order.
     ///
     /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND, INSUFFICIENT_CAPACITY, EVENT_NOT_ON_SALE, SALES_NOT_OPEN,
-    /// SALES_ENDED, QUANTITY_LIMIT, TOO_MANY_HOLDS, HOLD_EXPIRED, HOLD_ALREADY_USED, PAYMENT_DECLINED
+    /// SALES_ENDED, QUANTITY_LIMIT, TOO_MANY_HOLDS, HOLD_EXPIRED, HOLD_ALREADY_USED, PAYMENT_DECLINED, CONCURRENT_UPDATE
     #[oai(path = "/orders", method = "post", operation_id = "place_order")]
     async fn place(
         &self,
@@ -135,7 +135,7 @@ impl Orders {
     /// Holds, orders and pays, and waits for the outcome, 10 seconds unless `Prefer: wait` says otherwise.
     ///
     /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND, INSUFFICIENT_CAPACITY, EVENT_NOT_ON_SALE, SALES_NOT_OPEN,
-    /// SALES_ENDED, QUANTITY_LIMIT, TOO_MANY_HOLDS, PAYMENT_DECLINED
+    /// SALES_ENDED, QUANTITY_LIMIT, TOO_MANY_HOLDS, PAYMENT_DECLINED, CONCURRENT_UPDATE
     #[oai(
         path = "/events/:event_id/tickets/purchase",
         method = "post",
@@ -283,6 +283,21 @@ async fn place(
     body: &impl Digested,
     new: NewOrder,
 ) -> Reply<Once<Placed>> {
+    let changed = |answer: &Reply<_>| matches!(answer, Err(failure) if failure.0.code() == Code::ConcurrentUpdate);
+    let answer = try_to_place(public, event_id, body, new.clone()).await;
+    if changed(&answer) {
+        // What we remembered of the event was no longer so; it is read anew now.
+        return try_to_place(public, event_id, body, new).await;
+    }
+    answer
+}
+
+async fn try_to_place(
+    public: &Public,
+    event_id: EventId,
+    body: &impl Digested,
+    new: NewOrder,
+) -> Reply<Once<Placed>> {
     let (app, buyer) = (public.app(), public.buyer());
     public
         .once_having(
@@ -293,7 +308,7 @@ async fn place(
                 let sells = public.reach(SELL).require(organization_id).is_ok();
                 orders::prepare(app, &event, &buyer, sells, new, seed).await
             },
-            async |tx, order| Ok(Placed::of(orders::place(tx, order).await?)),
+            async |tx, order| Ok(Placed::of(orders::place(app, tx, order).await?)),
             async |by, order| Ok(Placed::of(orders::place_together(app, order, by).await?)),
             async |order, because| order.withdraw(app, because).await,
         )

@@ -231,8 +231,7 @@ pub async fn give_up_ticket(tx: &mut Tx, id: TicketId, back: Back, reason: &str)
     Ok(())
 }
 
-/// The same because the event does not take place. An order without tickets is none of our business, save that its
-/// buyer hears of it.
+/// The same because the event does not take place. An order without tickets is none of our business.
 pub async fn give_up_if_sold(
     tx: &mut Tx,
     order_id: OrderId,
@@ -244,8 +243,6 @@ pub async fn give_up_if_sold(
     let cancelled = |_, refund_id| News::EventCancelled { refund_id };
     if order.status.is_sold() {
         give_up_locked(tx, &order, given, back, reason, cancelled).await?;
-    } else if order.status == OrderStatus::Cancelled {
-        tell(tx, order_id, cancelled(Vec::new(), None));
     }
     Ok(())
 }
@@ -267,7 +264,7 @@ async fn give_up_locked(
     news: impl FnOnce(Vec<TicketId>, Option<RefundId>) -> News,
 ) -> Result<Option<Refund>> {
     let order_id = order.id;
-    store::keep_pools(tx, &[order.event_id.0]).await?;
+    store::keep_events(tx, &[order.event_id.0]).await?;
     let tickets = tickets::returnable(tx, order_id).await?;
     let valid: Vec<_> = tickets.iter().filter(|ticket| ticket.valid).collect();
     let terms = Terms::of(tx, order_id).await?;

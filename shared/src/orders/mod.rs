@@ -111,6 +111,8 @@ pub enum OrderError {
     TooLate,
     #[error("Your bank wants the payment back: ask the organizer.")]
     Disputed,
+    #[error("The event was changed in this very moment.")]
+    OfferChanged { current: i64 },
 }
 
 impl Fault for OrderError {
@@ -125,6 +127,7 @@ impl Fault for OrderError {
             Self::RefundExceedsPayment | Self::NothingToRefund => Code::RefundExceedsPayment,
             Self::NotPossible { .. } | Self::Disputed => Code::OrderNotModifiable,
             Self::TooLate => Code::CancellationClosed,
+            Self::OfferChanged { .. } => Code::ConcurrentUpdate,
         }
     }
 
@@ -142,6 +145,7 @@ impl Fault for OrderError {
             } => json!({ "decline_code": decline_code, "order_id": order_id }),
             Self::TicketNotValid { status } => json!({ "status": status }),
             Self::NotPossible { status } => json!({ "status": status }),
+            Self::OfferChanged { current } => json!({ "current_version": current }),
             _ => json!({}),
         }
     }
@@ -212,6 +216,7 @@ pub struct PlacedOrder {
     token: Option<String>,
     return_url: Option<String>,
     sale: Sale,
+    seen: Offer,
     limits: Vec<(TicketTypeId, i32)>,
     attendees: Vec<Attendee>,
     refund_policy: RefundPolicy,
@@ -221,6 +226,26 @@ pub struct PlacedOrder {
     most_waiting: Option<u32>,
     /// The places were not held for an order before, and go back if this one does not come about.
     fresh: bool,
+}
+
+/// What was on offer when the order was prepared, from memory: it must be so still when it is written.
+#[derive(Debug, Clone)]
+struct Offer {
+    event_version: i64,
+    types: Vec<(TicketTypeId, i64)>,
+}
+
+impl Offer {
+    fn of(event: &EventDetails, sale: &Sale) -> Self {
+        let types = sale.items.iter().filter_map(|item| {
+            let kind = event.kind(item.ticket_type_id)?;
+            Some((kind.id, kind.version))
+        });
+        Self {
+            event_version: event.event.version,
+            types: types.collect(),
+        }
+    }
 }
 
 /// Checks what is to be ordered, and takes the hold for it or holds what is wanted. After that it is written by
@@ -264,6 +289,7 @@ pub async fn prepare(
         payment_deadline: app.clock.now() + within.delta(),
         most_waiting: (!sells).then(|| buyer.most(&app.config.holds)),
         fresh,
+        seen: Offer::of(event, &wish.sale),
         sale: wish.sale,
     })
 }

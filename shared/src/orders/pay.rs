@@ -10,6 +10,7 @@ use stripe_api::{
     PaymentStatus,
 };
 
+use super::EVENT_CANCELLED;
 use super::order::PaymentMethod;
 use super::settle::{Settled, Settlement};
 use super::status::{Ask, OrderStatus, Outcome, Provider, Received};
@@ -38,6 +39,9 @@ pub async fn purchase(app: &App, order_id: OrderId) -> Result<Option<Settled>> {
     let Some(due) = waiting(app, order_id).await? else {
         return Ok(None);
     };
+    if due.event_is_cancelled {
+        return call_off(app, order_id, EVENT_CANCELLED).await;
+    }
     let outcome = match &due.attempt {
         None => None,
         Some(attempt) if app.clock.now() < due.payment_deadline => {
@@ -133,11 +137,8 @@ pub async fn end(app: &App, order_id: OrderId, outcome: Outcome) -> Result<Optio
     };
     let settled = app.settle(settlement).await?;
     if let Some(hold) = reclaimed.filter(|_| settled.is_none_or(|settled| !settled.changed)) {
-        // This money was seen to before: nobody needs the places.
-        let (now, id) = (app.clock.now(), hold.id);
-        app.stock
-            .detach(now, hold.event_id, id, &hold.proof)
-            .await?;
+        // This money was seen to before: nobody needs the places, unless it has just sold them.
+        stock::release_of_the_ended(app, hold.event_id, order_id).await?;
     }
     Ok(settled)
 }

@@ -1,15 +1,19 @@
 //! Writing orders: those that are placed at the same moment in one transaction, where each is followed by the work that
 //! it asks for.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Order, PaymentMethod, PlacedOrder, jobs, store, within_buyer_limits};
+use super::{Order, OrderError, PaymentMethod, PlacedOrder, jobs, store, within_buyer_limits};
 use crate::access::{Actor, Scope};
 use crate::activity::{Activity, By};
 use crate::app::App;
-use crate::error::Result;
+use crate::cache::Changed;
+use crate::error::{Code, Result};
 use crate::holds::HoldError;
+use crate::ids::{EventId, TicketTypeId};
 use crate::telemetry;
 use crate::together::Piece;
 use crate::tx::Tx;
@@ -32,6 +36,7 @@ impl Piece for Placing {
     async fn do_all(app: &App, pieces: &[Self]) -> Result<Vec<Order>> {
         let mut tx = app.begin(Actor::System, Scope::Everything).await?;
         let orders: Vec<&PlacedOrder> = pieces.iter().map(|piece| &piece.order).collect();
+        still_offered(app, &mut tx, &orders).await?;
         let now = tx.now();
         store::insert(&mut tx, &orders, now).await?;
         for piece in pieces {
@@ -44,7 +49,8 @@ impl Piece for Placing {
 }
 
 /// Writes the order and the job that brings it to its end.
-pub async fn place(tx: &mut Tx, order: &PlacedOrder) -> Result<Order> {
+pub async fn place(app: &App, tx: &mut Tx, order: &PlacedOrder) -> Result<Order> {
+    still_offered(app, tx, &[order]).await?;
     if let (true, Some(most)) = (order.method.waits_for_the_buyer(), order.most_waiting) {
         keeps_few_waiting(tx, order, most).await?;
     }
@@ -62,7 +68,7 @@ pub async fn place_together(app: &App, order: &PlacedOrder, by: By) -> Result<Or
     if !order.goes_with_others() {
         let tx = app.begin(by.actor, Scope::Everything).await?;
         let mut tx = by.cause.into_iter().fold(tx, Tx::caused_by);
-        let placed = place(&mut tx, order).await?;
+        let placed = place(app, &mut tx, order).await?;
         tx.commit().await?;
         return Ok(placed);
     }
@@ -71,7 +77,16 @@ pub async fn place_together(app: &App, order: &PlacedOrder, by: By) -> Result<Or
         by,
         trace: telemetry::current_traceparent(),
     };
-    app.placing.run(app, placing).await
+    match app.placing.run(app, placing).await {
+        // Postgres was gone in the moment of the commit, and the second try found what the first had written.
+        Err(error)
+            if error.code() == Code::HoldAlreadyUsed
+                && store::has_secret(&mut *app.read().await?, order.id, &order.secret).await? =>
+        {
+            Ok(order.placed(app.clock.now()))
+        }
+        placed => placed,
+    }
 }
 
 impl PlacedOrder {
@@ -79,6 +94,29 @@ impl PlacedOrder {
     fn goes_with_others(&self) -> bool {
         self.fresh && self.limits.is_empty() && !self.method.waits_for_the_buyer()
     }
+}
+
+/// Prepared from memory, an order is written only if nothing has changed since then: neither the price, nor whether the event
+/// is on sale. What has changed is forgotten, so that whoever prepares it again sees it as it is.
+async fn still_offered(app: &App, tx: &mut Tx, orders: &[&PlacedOrder]) -> Result<()> {
+    let events: BTreeSet<Uuid> = orders.iter().map(|order| order.event_id.0).collect();
+    let events: Vec<Uuid> = events.into_iter().collect();
+    let kept = store::keep_events(tx, &events).await?;
+    let events: HashMap<EventId, i64> = kept.into_iter().map(|e| (e.id, e.version)).collect();
+    let types = orders.iter().flat_map(|order| &order.seen.types);
+    let types: BTreeSet<Uuid> = types.map(|(id, _)| id.0).collect();
+    let types: Vec<Uuid> = types.into_iter().collect();
+    let types = store::versions_of_types(tx, &types).await?;
+    for order in orders {
+        let current = events.get(&order.event_id).copied();
+        let of_types = |(id, version): &(TicketTypeId, i64)| types.get(id) == Some(version);
+        if current != Some(order.seen.event_version) || !order.seen.types.iter().all(of_types) {
+            app.caches.forget(&[Changed::Event(order.event_id)]);
+            let current = current.unwrap_or_default();
+            return Err(OrderError::OfferChanged { current }.into());
+        }
+    }
+    Ok(())
 }
 
 fn follow_up(tx: &mut Tx, order: &PlacedOrder, trace: Option<String>) {

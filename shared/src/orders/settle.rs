@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::EVENT_CANCELLED;
 use super::jobs::{Confirm, News, PayBack, Tell};
 use super::order::Attendee;
 use super::refunds::{self, NewRefund};
@@ -18,7 +19,7 @@ use crate::access::{Actor, Scope};
 use crate::activity::Activity;
 use crate::app::App;
 use crate::error::Result;
-use crate::ids::{self, EventId, OrderId, TicketId};
+use crate::ids::{self, EventId, OrderId, RefundId, TicketId};
 use crate::stock::{Places, Told};
 use crate::together::Piece;
 use crate::tx::Tx;
@@ -112,11 +113,14 @@ struct Plan {
     steps: Vec<(Locked, Outcome, Step)>,
     lines: HashMap<OrderId, Vec<Line>>,
     pools: Vec<Told>,
+    /// These events do not take place: nothing of them is sold any more.
+    off: Vec<EventId>,
     ends: Vec<(OrderId, Settled)>,
 }
 
 impl Plan {
-    /// Takes the places of every order that is to be sold; one that does not fit any more gets its money back.
+    /// Takes the places of every order that is to be sold; one that does not fit any more, or whose event is cancelled, gets
+    /// its money back.
     async fn sell(&mut self, tx: &mut Tx) -> Result<()> {
         let selling: Vec<OrderId> = self.selling().map(|order| order.id).collect();
         if selling.is_empty() {
@@ -124,7 +128,17 @@ impl Plan {
         }
         let events: BTreeSet<Uuid> = self.selling().map(|order| order.event_id.0).collect();
         let events: Vec<Uuid> = events.into_iter().collect();
-        store::keep_pools(tx, &events).await?;
+        let kept = store::keep_events(tx, &events).await?.into_iter();
+        self.off = kept
+            .filter(|event| event.is_cancelled)
+            .map(|event| event.id)
+            .collect();
+        for (order, _, step) in &mut self.steps {
+            if *step == Step::Sell && self.off.contains(&order.event_id) {
+                *step = Step::GiveBack;
+            }
+        }
+        let selling: Vec<OrderId> = self.selling().map(|order| order.id).collect();
         for line in store::lines(tx, &selling).await? {
             self.lines.entry(line.order_id).or_default().push(line);
         }
@@ -185,17 +199,14 @@ impl Plan {
                     (true, OrderStatus::Paid)
                 }
                 (Step::GiveBack, Outcome::Paid(received)) => {
-                    let status = if before.waits() {
-                        OrderStatus::Failed
+                    let (status, reason) = if !before.waits() {
+                        (before, "paid_late")
+                    } else if self.off.contains(&order.event_id) {
+                        (OrderStatus::Cancelled, EVENT_CANCELLED)
                     } else {
-                        before
+                        (OrderStatus::Failed, "sold_out")
                     };
                     entries.push(entry(order, received));
-                    let reason = if before.waits() {
-                        "sold_out"
-                    } else {
-                        "paid_late"
-                    };
                     moves.push(Move {
                         reason: Some(reason.into()),
                         ..paid(order, received, status)
@@ -208,6 +219,9 @@ impl Plan {
                     (true, OrderStatus::RequiresAction)
                 }
                 (Step::End(status), outcome) => {
+                    if is_off(outcome) {
+                        tell_of_cancelled(tx, order.id, None);
+                    }
                     moves.push(ended(order, outcome, *status));
                     (true, *status)
                 }
@@ -365,9 +379,21 @@ fn ended(order: &Locked, outcome: &Outcome, status: OrderStatus) -> Move {
     }
 }
 
+fn is_off(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Cancelled { reason } if reason == EVENT_CANCELLED)
+}
+
+fn tell_of_cancelled(tx: &mut Tx, order_id: OrderId, refund_id: Option<RefundId>) {
+    let news = News::EventCancelled { refund_id };
+    tx.enqueue(&Tell { order_id, news });
+}
+
 /// Money that has nothing to pay for goes back in full, once.
 async fn give_back(tx: &mut Tx, order: &Locked, received: &Received, reason: &str) -> Result<()> {
     if received.amount == 0 {
+        if reason == EVENT_CANCELLED {
+            tell_of_cancelled(tx, order.id, None);
+        }
         return Ok(());
     }
     let refund_id = refunds::insert(
@@ -381,10 +407,13 @@ async fn give_back(tx: &mut Tx, order: &Locked, received: &Received, reason: &st
     )
     .await?;
     tx.enqueue(&PayBack { refund_id });
-    tx.enqueue(&Tell {
-        order_id: order.id,
-        news: News::NotWanted { refund_id },
-    });
+    if reason == EVENT_CANCELLED {
+        tell_of_cancelled(tx, order.id, Some(refund_id));
+    } else {
+        let order_id = order.id;
+        let news = News::NotWanted { refund_id };
+        tx.enqueue(&Tell { order_id, news });
+    }
     Ok(())
 }
 

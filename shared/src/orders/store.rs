@@ -1,5 +1,7 @@
 //! The statements of orders, their payments and tickets.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -278,6 +280,16 @@ pub(super) async fn read(db: &mut PgConnection, id: OrderId) -> Result<Option<Ke
     }))
 }
 
+/// Whether the order is there, and is this very one: no two have the same secret.
+pub(super) async fn has_secret(db: &mut PgConnection, id: OrderId, secret: &str) -> Result<bool> {
+    let there = sqlx::query_scalar!(
+        r#"select exists(select from orders where id = $1 and secret = $2) as "there!""#,
+        id as _,
+        secret,
+    );
+    Ok(there.fetch_one(db).await?)
+}
+
 /// An order as it is until the end of the transaction.
 #[derive(Debug, Clone)]
 pub(super) struct Locked {
@@ -539,6 +551,7 @@ pub(super) struct Due {
     pub currency: String,
     pub title: String,
     pub payment_deadline: DateTime<Utc>,
+    pub event_is_cancelled: bool,
     /// The latest; none where Stripe has no part in it.
     pub attempt: Option<Attempt>,
 }
@@ -557,7 +570,7 @@ pub(super) struct Attempt {
 pub(super) async fn due(db: &mut PgConnection, order_id: OrderId) -> Result<Option<Due>> {
     let due = sqlx::query!(
         r#"select o.status as "status: OrderStatus", o.method as "method: PaymentMethod", o.total, o.currency, e.title,
-                  o.payment_deadline, a.id as "attempt_id?: AttemptId", a.token, a.return_url, a.payment_id,
+                  e.status = 'cancelled' as "event_is_cancelled!", o.payment_deadline, a.id as "attempt_id?: AttemptId", a.token, a.return_url, a.payment_id,
                   a.checkout_id, a.created_at as "tried_at?"
            from orders o join events e on e.id = o.event_id left join payment_attempts a on a.order_id = o.id
            where o.id = $1 order by a.created_at desc limit 1"#,
@@ -585,6 +598,7 @@ pub(super) async fn due(db: &mut PgConnection, order_id: OrderId) -> Result<Opti
         currency: row.currency,
         title: row.title,
         payment_deadline: row.payment_deadline,
+        event_is_cancelled: row.event_is_cancelled,
         attempt,
     }))
 }
@@ -619,15 +633,36 @@ pub(super) async fn waiting_of(
         .collect())
 }
 
-/// Keeps the pools of events from being rearranged until the end of the transaction; others may do so at once.
-pub(super) async fn keep_pools(db: &mut PgConnection, events: &[Uuid]) -> Result<()> {
-    sqlx::query!(
-        "select from events where id = any($1) order by id for key share",
+/// An event that stays as it is until the end of the transaction.
+pub(super) struct KeptEvent {
+    pub id: EventId,
+    pub version: i64,
+    pub is_cancelled: bool,
+}
+
+/// Keeps events, with all that is on sale of them, from being changed until the end of the transaction; others may keep them
+/// too.
+pub(super) async fn keep_events(db: &mut PgConnection, events: &[Uuid]) -> Result<Vec<KeptEvent>> {
+    let kept = sqlx::query_as!(
+        KeptEvent,
+        r#"select id as "id: EventId", version, status = 'cancelled' as "is_cancelled!" from events
+           where id = any($1) order by id for key share"#,
         events
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    Ok(kept.fetch_all(db).await?)
+}
+
+/// The versions of ticket types, of events that are kept as they are.
+pub(super) async fn versions_of_types(
+    db: &mut PgConnection,
+    types: &[Uuid],
+) -> Result<HashMap<TicketTypeId, i64>> {
+    let versions = sqlx::query!(
+        r#"select id as "id: TicketTypeId", version from ticket_types where id = any($1)"#,
+        types
+    );
+    let versions = versions.fetch_all(db).await?.into_iter();
+    Ok(versions.map(|row| (row.id, row.version)).collect())
 }
 
 /// Orders whose payment must be asked after, which are then not asked after by others for a while.

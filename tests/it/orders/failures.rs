@@ -165,7 +165,7 @@ async fn a_repeated_request_keeps_no_places_for_nobody() {
         };
         let first = prepared().await;
         world
-            .change(async |tx| orders::place(tx, &first).await)
+            .change(async |tx| orders::place(&world.app, tx, &first).await)
             .await;
         world.run_jobs().await;
         assert_eq!(left(world, &event).await, 8);

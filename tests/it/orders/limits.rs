@@ -1,7 +1,16 @@
 //! Who may buy what, how many, when and at which price: looked at for the hold, and again for the order.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use futures_util::future::join_all;
+use shared::access::{Actor, Scope};
+use shared::config::Config;
+use shared::events::{self, Status, StatusChange, TicketTypeChange};
+use shared::ids::{EventId, TicketTypeId};
+use shared::patch::Patch;
+use shared::version::Expected;
+use shared::{App, Tx};
 use tests::{SignedIn, world, world_with};
 
 use super::*;
@@ -393,6 +402,87 @@ async fn nobody_keeps_an_event_from_others_by_promising_to_pay() {
         organizer.post("/orders", &new).await.expect(202);
         let card = card_order(&event, 1, "pm_card_visa");
         guest.post("/orders", &card).await.expect(202);
+    })
+    .await;
+}
+
+/// Changes an event as another process does that dies before it can say so: nobody hears of it.
+async fn changed_unheard(
+    world: &World,
+    event: &Value,
+    change: impl AsyncFnOnce(&mut Tx, EventId) -> shared::Result<()>,
+) {
+    let place = format!("/events/{}", event["id"].as_str().expect("an id"));
+    let remembered = world.stranger().get(&place).await.expect(200);
+    let mut config = Config::clone(&world.app.config);
+    config.redis.prefix.push_str("-elsewhere");
+    let elsewhere = App::new(Arc::new(config), world.app.clock.clone()).expect("an app");
+    let tx = elsewhere.begin(Actor::System, Scope::Everything).await;
+    let mut tx = tx.expect("a transaction");
+    change(&mut tx, EventId(id_of(event)))
+        .await
+        .expect("changed");
+    tx.commit().await.expect("committed");
+    let still = world.stranger().get(&place).await.expect(200);
+    assert_eq!(still, remembered, "it is remembered as it was");
+}
+
+fn id_of(of: &Value) -> uuid::Uuid {
+    of["id"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .expect("an id")
+}
+
+#[tokio::test]
+async fn an_order_never_has_a_price_that_is_remembered_only() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let kind = TicketTypeId(id_of(&event["ticket_types"][0]));
+        let new = card_order(&event, 2, "pm_card_visa");
+        let guest = world.stranger();
+        for (price, guest) in [
+            (5_000, &guest),
+            (6_000, &guest.with("Idempotency-Key", "k")),
+        ] {
+            changed_unheard(world, &event, async |tx, id| {
+                let change = TicketTypeChange {
+                    price: Patch::Set(price),
+                    ..TicketTypeChange::default()
+                };
+                let seen = Expected::Any;
+                events::change_ticket_type(tx, id, kind, seen, change, None).await?;
+                Ok(())
+            })
+            .await;
+            let order = guest.post("/orders", &new).await.expect(202);
+            assert_eq!(order["total"], 2 * price);
+        }
+        world.run_jobs().await;
+        assert_eq!(left(world, &event).await, 6, "the first tries hold nothing");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_sold_of_an_event_that_is_on_sale_in_memory_only() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        changed_unheard(world, &event, async |tx, id| {
+            let to = StatusChange {
+                status: Status::OnHold,
+                reason: Some("Storm".into()),
+                version: None,
+            };
+            events::set_status(tx, id, Expected::Any, to).await?;
+            Ok(())
+        })
+        .await;
+        let new = card_order(&event, 2, "pm_card_visa");
+        let answer = world.stranger().post("/orders", &new).await;
+        answer.refused(409, "EVENT_NOT_ON_SALE");
     })
     .await;
 }

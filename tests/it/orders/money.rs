@@ -262,3 +262,41 @@ async fn a_cancelled_event_gives_everything_back() {
     })
     .await;
 }
+
+async fn cancel(organizer: &Client, event: &Value) {
+    let status = format!("/events/{}/status", event["id"].as_str().expect("an id"));
+    let cancelled = json!({"status": "cancelled", "reason": "Storm", "version": event["version"]});
+    organizer.put(&status, &cancelled).await.expect(200);
+}
+
+#[tokio::test]
+async fn nobody_is_charged_for_an_event_that_was_cancelled_meanwhile() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let (event, free) = (
+            event_of(&organizer, 10).await,
+            free_event_of(&organizer, 10).await,
+        );
+        let guest = world.stranger();
+        let mut orders = Vec::new();
+        for new in [card_order(&event, 2, "pm_card_visa"), free_order(&free, 1)] {
+            orders.push(guest.post("/orders", &new).await.expect(202));
+        }
+        cancel(&organizer, &event).await;
+        cancel(&organizer, &free).await;
+        // The orders themselves are seen to before the jobs that undo whatever was sold.
+        world.run_jobs().await;
+        for order in &orders {
+            let order = again(&guest, order).await;
+            assert_eq!(
+                (&order["status"], &order["reason"], &order["tickets"]),
+                (&json!("cancelled"), &json!("event_cancelled"), &json!([]))
+            );
+        }
+        assert_eq!(world.stripe().payments().len(), 0);
+        let told = world.inbox.messages();
+        let told = told.iter().filter(|mail| mail.subject.contains("ancel"));
+        assert_eq!(told.count(), 2, "{:?}", world.inbox.messages());
+    })
+    .await;
+}

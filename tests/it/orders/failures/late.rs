@@ -52,6 +52,29 @@ async fn money_comes_late_and_the_places_are_still_there() {
 }
 
 #[tokio::test]
+async fn money_comes_late_and_the_event_is_cancelled() {
+    world_with(&HASTY, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let order = expired_too_early(world, &event).await;
+        let status = format!("/events/{}/status", event["id"].as_str().expect("an id"));
+        let cancelled = json!({"status": "cancelled", "reason": "Storm", "version": 2});
+        organizer.put(&status, &cancelled).await.expect(200);
+        world.run_jobs().await;
+        charged_late(world).await;
+        world.stripe().deliver_webhooks(Bring::AsMade).await;
+        world.run_jobs().await;
+        let order = again(&world.stranger(), &order).await;
+        assert_eq!(
+            (&order["status"], &order["paid"], &order["refunded"]),
+            (&json!("refunded"), &json!(9000), &json!(9000))
+        );
+        assert_eq!(order["tickets"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn money_comes_late_and_the_places_are_gone() {
     world_with(&HASTY, async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;
