@@ -146,12 +146,14 @@ async fn take(
     version: i64,
 ) -> Reply<Once<Json<Seats>>> {
     let (app, scope) = (service.app(), service.scope());
-    if seats::without_pool(app, scope, id).await? {
-        service
-            .change(async |tx| seats::ensure_pool(tx, id).await)
-            .await?;
-    }
-    let reserved = seats::reserve(app, scope, id, seats, version).await;
+    let reserve = async || {
+        if !seats::may_take(app, scope, id, seats, version).await? {
+            let made = service.change(async |tx| seats::ensure_pool(tx, id).await);
+            made.await?;
+        }
+        seats::reserve(app, id, seats).await
+    };
+    let reserved = reserve().await;
     let (held, mut taken) = (reserved.as_ref().ok().copied(), false);
     // A refusal is told inside: to a request that was answered before, it does not matter.
     let answer = service

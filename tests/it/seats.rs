@@ -3,6 +3,10 @@
 mod rush;
 
 use serde_json::{Value, json};
+use shared::events::{self, EventChange};
+use shared::ids::EventId;
+use shared::patch::Patch;
+use shared::version::Expected;
 use tests::{on_sale, standard, workshop, world};
 
 fn seats_of(event: &Value) -> String {
@@ -211,6 +215,80 @@ async fn seats_that_another_service_has_stay_counted() {
             .await
             .expect(200);
         organizer.put(&at, &limitless).await.expect(200);
+    })
+    .await;
+}
+
+/// The numbers of a pool that is gone must not pass for those of the next, wherever they are remembered.
+#[tokio::test]
+async fn a_total_that_comes_back_is_the_one_that_counts() {
+    world(async |world| {
+        let lighthouse = world.organizer("lighthouse").await;
+        let organizer = &lighthouse.organizer;
+        let mut event = workshop();
+        event["total_capacity"] = json!(18);
+        let event = on_sale(organizer, &event, &standard()).await;
+        let service = world.internal(lighthouse.id).await;
+        let update = format!("{}/update-availability", seats_of(&event));
+        for version in 1..4 {
+            let took = service.post(&update, &take(1, &json!(version))).await;
+            took.expect(200);
+        }
+        let give_back = format!("{}/return-seats", seats_of(&event));
+        let all = json!({"quantity": 3, "version": 4});
+        service.post(&give_back, &all).await.expect(200);
+        let id = event["id"].as_str().and_then(|id| id.parse().ok());
+        let id = EventId(id.expect("an id"));
+        world
+            .change_unheard(async |tx| {
+                let limitless = EventChange {
+                    total_capacity: Patch::Set(None),
+                    ..EventChange::default()
+                };
+                events::change(tx, id, Expected::Any, limitless, None).await
+            })
+            .await;
+        let at = format!("/events/{id}");
+        let version = organizer.get(&at).await.expect(200)["version"].clone();
+        let limited = json!({"total_capacity": 5, "version": version});
+        organizer.put(&at, &limited).await.expect(200);
+        let seats = service.get(&seats_of(&event)).await.expect(200);
+        assert_eq!(
+            (&seats["available_seats"], &seats["version"]),
+            (&json!(5), &json!(6)),
+            "it goes on where the first one ended"
+        );
+        let stale = service.post(&update, &take(1, &json!(1))).await;
+        stale.refused(409, "CONCURRENT_UPDATE");
+        let many = json!({"event_id": event["id"], "items": wanted(&event, 6)["items"]});
+        let short = world.stranger().post("/holds", &many).await;
+        assert_eq!(short.refused(409, "INSUFFICIENT_CAPACITY")["available"], 5);
+    })
+    .await;
+}
+
+/// What is refused leaves an event as it was.
+#[tokio::test]
+async fn a_refused_service_gives_no_event_a_total() {
+    world(async |world| {
+        let lighthouse = world.organizer("lighthouse").await;
+        let organizer = &lighthouse.organizer;
+        let service = world.internal(lighthouse.id).await;
+        let draft = organizer.post("/events", &workshop()).await.expect(201);
+        let event = on_sale(organizer, &workshop(), &standard()).await;
+        for (event, version, seats, code) in [
+            (&draft, 1, 1, "EVENT_NOT_ON_SALE"),
+            (&event, 7, 1, "CONCURRENT_UPDATE"),
+            (&event, 1, 21, "INSUFFICIENT_SEATS"),
+        ] {
+            let update = format!("{}/update-availability", seats_of(event));
+            let refused = service.post(&update, &take(seats, &json!(version))).await;
+            refused.refused(409, code);
+            let at = format!("/events/{}", event["id"].as_str().expect("an id"));
+            let after = organizer.get(&at).await.expect(200);
+            assert_eq!(after["own_capacity"], json!(null), "{code}");
+            assert_eq!(after["version"], event["version"], "{code}");
+        }
     })
     .await;
 }

@@ -201,6 +201,21 @@ impl World {
         done
     }
 
+    /// A change by a process that dies before it can say so: no other process hears of it, and neither does Redis.
+    pub async fn change_unheard<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx) -> shared::Result<T>,
+    ) -> T {
+        let mut config = Config::clone(&self.app.config);
+        config.redis.prefix.push_str("-elsewhere");
+        let app = App::new(Arc::new(config), self.app.clock.clone()).expect("an app");
+        let tx = app.begin(Actor::System, Scope::Everything).await;
+        let mut tx = tx.expect("a transaction");
+        let done = work(&mut tx).await.expect("the change is made");
+        tx.commit().await.expect("a commit");
+        done
+    }
+
     /// A service of ours, with a key of the scope `internal` of this organization.
     pub async fn internal(&self, organization_id: OrganizationId) -> Client {
         let scopes = [access::INTERNAL.to_owned()];

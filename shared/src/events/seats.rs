@@ -6,6 +6,7 @@
 use poem_openapi::Object;
 use serde::Serialize;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{EventError, Status, lock, record, store};
 use crate::access::Scope;
@@ -31,49 +32,48 @@ pub struct Seats {
 /// What is free of an event as a whole, and the version to change it by.
 pub async fn seats(app: &App, scope: &Scope, id: EventId) -> Result<Seats> {
     let inventory = inventory(app, scope, id).await?;
-    let (levels, _) = stock::levels(app, id).await?;
-    let available_seats = match levels.get(&id.0) {
-        Some(level) => level.free(),
-        None => inventory
-            .sessions
-            .iter()
-            .filter_map(|session| levels.get(session))
-            .map(|level| level.free())
-            .sum(),
-    };
-    Ok(inventory.seats(id, available_seats))
+    let available = inventory.available(app, id).await?;
+    Ok(inventory.seats(id, available))
 }
 
-/// Whether the event has no pool of its own yet; [`ensure_pool`] gives it one.
-pub async fn without_pool(app: &App, scope: &Scope, id: EventId) -> Result<bool> {
-    Ok(inventory(app, scope, id).await?.version.is_none())
-}
-
-/// Takes seats out of the rush, for [`take`] to make them the other service's.
-pub async fn reserve(
+/// Whether seats can be taken, before anything is taken from the others. Answers whether the event has a pool of its own;
+/// if not, [`ensure_pool`] gives it one.
+pub async fn may_take(
     app: &App,
     scope: &Scope,
     id: EventId,
     seats: i32,
     version: i64,
-) -> Result<Claim> {
+) -> Result<bool> {
     let inventory = inventory(app, scope, id).await?;
     if !inventory.status.is_on_sale() {
         return Err(EventError::NotOnSale.into());
     }
-    // A stale caller is told so before anything is taken from the others.
-    let current = inventory.version.unwrap_or(1);
-    if current != version {
+    if inventory.version != version {
+        let current = inventory.version;
         return Err(VersionError::Stale { current }.into());
     }
-    match Claim::take(app, id, id.0, seats).await? {
-        Ok(claim) => Ok(claim),
-        Err(available) => Err(EventError::InsufficientSeats {
-            requested: seats,
-            available,
+    if !inventory.has_pool {
+        let available = inventory.available(app, id).await?;
+        if available < seats.into() {
+            return Err(insufficient(seats, available));
         }
-        .into()),
     }
+    Ok(inventory.has_pool)
+}
+
+/// Takes seats out of the rush, for [`take`] to make them the other service's.
+pub async fn reserve(app: &App, id: EventId, seats: i32) -> Result<Claim> {
+    let claim = Claim::take(app, id, id.0, seats).await?;
+    claim.map_err(|available| insufficient(seats, available))
+}
+
+fn insufficient(requested: i32, available: i64) -> Error {
+    let error = EventError::InsufficientSeats {
+        requested,
+        available,
+    };
+    error.into()
 }
 
 /// Sells seats for the other service.
@@ -146,7 +146,7 @@ async fn change(
         held: held.max(0),
     };
     let inventory = store::Inventory {
-        version: Some(told.version),
+        version: told.version,
         ..inventory
     };
     tx.tell_places(Places::moved(id, claim, told));
@@ -156,9 +156,7 @@ async fn change(
 /// Why no seats were moved.
 async fn refusal(tx: &mut Tx, id: EventId, version: i64) -> Result<Error> {
     let inventory = store::inventory(tx, id).await?;
-    let current = inventory
-        .and_then(|inventory| inventory.version)
-        .unwrap_or(1);
+    let current = inventory.map_or(version, |inventory| inventory.version);
     if current == version {
         return Ok(EventError::SeatsNotTaken.into());
     }
@@ -181,7 +179,17 @@ impl store::Inventory {
             event_id,
             available_seats,
             status: self.status,
-            version: self.version.unwrap_or(1),
+            version: self.version,
         }
+    }
+
+    /// Of its own pool, or of all sessions together.
+    async fn available(&self, app: &App, id: EventId) -> Result<i64> {
+        let (levels, _) = stock::levels(app, id).await?;
+        let free = |pool: &Uuid| levels.get(pool).map_or(0, |level| level.free());
+        if self.has_pool {
+            return Ok(free(&id.0));
+        }
+        Ok(self.sessions.iter().map(free).sum())
     }
 }

@@ -432,7 +432,9 @@ pub(super) async fn insert_pool(
     sold: i32,
 ) -> Result<()> {
     sqlx::query!(
-        "insert into pools (id, event_id, kind, capacity, sold) values ($1, $2, $3, $4, $5)",
+        "insert into pools (id, event_id, kind, capacity, sold, version)
+         values ($1, $2, $3, $4, $5, coalesce((select next_pool_version from events where id = $1),
+                                              (select next_pool_version from ticket_types where id = $1), 1))",
         id,
         event_id as _,
         kind,
@@ -504,8 +506,14 @@ pub(super) async fn resize_pool(db: &mut PgConnection, id: Uuid, capacity: i32) 
 /// stays counted.
 pub(super) async fn delete_pool(db: &mut PgConnection, id: Uuid) -> Result<()> {
     let gone = sqlx::query!(
-        r#"delete from pools where id = $1
-           returning kind = 'ticket_type' and sold > 0 as "has_sales!", sold_elsewhere"#,
+        r#"with gone as (
+               delete from pools where id = $1 returning id, kind, sold, sold_elsewhere, version
+           ), of_event as (
+               update events e set next_pool_version = gone.version + 1 from gone where e.id = gone.id
+           ), of_type as (
+               update ticket_types t set next_pool_version = gone.version + 1 from gone where t.id = gone.id
+           )
+           select kind = 'ticket_type' and sold > 0 as "has_sales!", sold_elsewhere as "sold_elsewhere!" from gone"#,
         id
     );
     match gone.fetch_optional(db).await? {
@@ -558,8 +566,9 @@ pub(super) async fn advance(
 pub(super) struct Inventory {
     pub organization_id: OrganizationId,
     pub status: Status,
-    /// Of the event's own pool, if it has one.
-    pub version: Option<i64>,
+    /// Of the event's own pool, or of the one that it is yet to have.
+    pub version: i64,
+    pub has_pool: bool,
     pub sessions: Vec<Uuid>,
 }
 
@@ -567,7 +576,7 @@ pub(super) async fn inventory(db: &mut PgConnection, id: EventId) -> Result<Opti
     let inventory = sqlx::query_as!(
         Inventory,
         r#"select e.organization_id as "organization_id: OrganizationId", e.status as "status: Status",
-                  p.version as "version?",
+                  coalesce(p.version, e.next_pool_version) as "version!", p.id is not null as "has_pool!",
                   array(select s.id from event_sessions s where s.event_id = e.id) as "sessions!"
            from events e left join pools p on p.id = e.id
            where e.id = $1"#,

@@ -1,16 +1,12 @@
 //! Who may buy what, how many, when and at which price: looked at for the hold, and again for the order.
 
-use std::sync::Arc;
-
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use shared::access::{Actor, Scope};
-use shared::config::Config;
+use shared::Tx;
 use shared::events::{self, Status, StatusChange, TicketTypeChange};
 use shared::ids::{EventId, TicketTypeId};
 use shared::patch::Patch;
 use shared::version::Expected;
-use shared::{App, Tx};
 use tests::{SignedIn, world, world_with};
 
 use super::*;
@@ -406,7 +402,7 @@ async fn nobody_keeps_an_event_from_others_by_promising_to_pay() {
     .await;
 }
 
-/// Changes an event as another process does that dies before it can say so: nobody hears of it.
+/// What everybody remembers of an event is not what it is any more.
 async fn changed_unheard(
     world: &World,
     event: &Value,
@@ -414,15 +410,8 @@ async fn changed_unheard(
 ) {
     let place = format!("/events/{}", event["id"].as_str().expect("an id"));
     let remembered = world.stranger().get(&place).await.expect(200);
-    let mut config = Config::clone(&world.app.config);
-    config.redis.prefix.push_str("-elsewhere");
-    let elsewhere = App::new(Arc::new(config), world.app.clock.clone()).expect("an app");
-    let tx = elsewhere.begin(Actor::System, Scope::Everything).await;
-    let mut tx = tx.expect("a transaction");
-    change(&mut tx, EventId(id_of(event)))
-        .await
-        .expect("changed");
-    tx.commit().await.expect("committed");
+    let id = EventId(id_of(event));
+    world.change_unheard(async |tx| change(tx, id).await).await;
     let still = world.stranger().get(&place).await.expect(200);
     assert_eq!(still, remembered, "it is remembered as it was");
 }
