@@ -415,3 +415,49 @@ async fn organizers_of_an_event_belong_to_the_organization() {
     })
     .await;
 }
+
+/// Lists are counted to 60; nobody leafs through more than that to what they have named.
+#[tokio::test]
+async fn what_is_titled_just_so_comes_first_however_many_are_sooner() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let hall = organizer.post("/venues", &harbour_hall()).await.expect(201);
+        for at in 0..62 {
+            let mut sooner = titled(&format!("Evening {at}"));
+            sooner["venue_id"] = hall["id"].clone();
+            on_sale(&organizer, &sooner, &[100]).await;
+        }
+        let mut later = titled("Harbour");
+        later["starts_at"] = json!("2026-09-10T18:00:00Z");
+        later["ends_at"] = json!("2026-09-10T20:00:00Z");
+        on_sale(&organizer, &later, &[100]).await;
+        let stranger = world.stranger();
+        for typed in ["harbour", "HARBOUR", "+Harbour+"] {
+            let found = titles(&stranger, &format!("q={typed}&limit=1")).await;
+            assert_eq!(found, ["Harbour"], "{typed}");
+        }
+        // Filters count for it too, and no page has it twice.
+        let soon = titles(
+            &stranger,
+            "q=harbour&date_to=2026-06-01T00:00:00Z&limit=100",
+        )
+        .await;
+        assert!(
+            soon.len() >= 60 && !soon.contains(&"Harbour".to_owned()),
+            "{soon:?}"
+        );
+        let all = titles(&stranger, "q=harbour&limit=100").await;
+        assert_eq!(all.iter().filter(|title| *title == "Harbour").count(), 1);
+        assert_eq!(
+            titles(&stranger, &format!("q={}", "a".repeat(200)))
+                .await
+                .len(),
+            0
+        );
+        let long = stranger
+            .get(&format!("/events?q={}", "a".repeat(201)))
+            .await;
+        assert_eq!(long.bad_fields(), ["q"]);
+    })
+    .await;
+}

@@ -32,6 +32,8 @@ pub struct Viewer {
 /// Lists are counted this far, or to the end of the page, so that none costs more because there are more events. Of what is
 /// in order of relevance there is no more than that, or one page: so many matches, the soonest, are put in order.
 const COUNTED_TO: i64 = 60;
+/// And so many that are titled just as was asked for, however late they are.
+const TITLED: i64 = 10;
 /// Organizers want to know how many events they have.
 const COUNTED_TO_BACKSTAGE: i64 = 1_000;
 
@@ -201,15 +203,27 @@ impl Question<'_> {
         } else {
             "asc"
         };
-        sql.push("select id from (select e.id, e.starts_at, ");
+        sql.push("select id from ((");
+        self.ranked(search, sql);
+        sql.push(" order by e.starts_at, e.id limit ")
+            .push_bind(most + 1)
+            .push(") union (");
+        // However many are sooner.
+        self.ranked(search, sql);
+        sql.push(" and ");
+        search.titled(sql);
+        sql.push(" order by e.starts_at, e.id limit ")
+            .push_bind(TITLED)
+            .push(format_args!(
+                ")) chosen order by rank {direction}, starts_at, id"
+            ));
+    }
+
+    fn ranked(&self, search: Search<'_>, sql: &mut QueryBuilder<Postgres>) {
+        sql.push("select e.id, e.starts_at, ");
         search.rank(sql);
         sql.push(" as rank from events e where ");
         self.condition(sql);
-        sql.push(" order by e.starts_at, e.id limit ")
-            .push_bind(most + 1)
-            .push(format_args!(
-                ") soonest order by rank {direction}, starts_at, id"
-            ));
     }
 }
 

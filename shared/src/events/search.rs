@@ -14,6 +14,8 @@ use crate::error::Result;
 pub(super) struct Asked {
     words: String,
     names: String,
+    /// What an event would be titled that is just what was typed.
+    title: String,
     /// Words and no more; who asks for a phrase, or for what is without a word, means just that.
     pub is_plain: bool,
 }
@@ -25,13 +27,14 @@ impl Asked {
             return Ok(None);
         };
         let asked = sqlx::query!(
-            r#"select words_asked($1)::text as "words!", lower(unaccent($1)) as "names!""#,
+            r#"select words_asked($1)::text as "words!", lower(unaccent($1)) as "names!", lower(trim($1)) as "title!""#,
             q
         );
         let asked = asked.fetch_one(db).await?;
         Ok(Some(Self {
             words: asked.words,
             names: asked.names,
+            title: asked.title,
             is_plain: is_plain(q),
         }))
     }
@@ -59,8 +62,17 @@ impl Search<'_> {
         };
     }
 
-    /// How well an event fits; more is better.
+    /// An event is titled just so.
+    pub(super) fn titled(self, sql: &mut QueryBuilder<Postgres>) {
+        let (Self::Words(asked) | Self::Nearly(asked)) = self;
+        sql.push("lower(e.title) = ").push_bind(asked.title.clone());
+    }
+
+    /// How well an event fits; more is better. Nothing fits better than what is titled just so.
     pub(super) fn rank(self, sql: &mut QueryBuilder<Postgres>) {
+        sql.push("(");
+        self.titled(sql);
+        sql.push(")::int * 1000 + ");
         match self {
             Self::Words(asked) => sql
                 .push("ts_rank(e.words, ")
