@@ -8,7 +8,7 @@ use shared::clock::Time;
 use shared::events::{
     self, Cancellation, Cancelled, EventChange, EventDetails, EventFilter, EventNow, EventPage,
     EventSort, EventType, NewEvent, NewSession, NewTicketType, Part, Session, SessionChange,
-    Status, StatusChange, TicketType, TicketTypeChange, Viewer,
+    Status, StatusChange, TicketType, TicketTypeChange, TicketTypeNow, Viewer,
 };
 use shared::ids::{EventId, OrganizationId, TicketTypeId, UserId, VenueId};
 use shared::page::{All, Paging};
@@ -90,12 +90,13 @@ impl Events {
     async fn list(
         &self,
         public: Public,
-        q: Query<Option<String>>,
+        #[oai(validator(max_length = 200))] q: Query<Option<String>>,
         /// Another name of `q`.
+        #[oai(validator(max_length = 200))]
         search: Query<Option<String>>,
         event_type: Query<Option<EventType>>,
-        category: Query<Option<String>>,
-        city: Query<Option<String>>,
+        #[oai(validator(max_length = 200))] category: Query<Option<String>>,
+        #[oai(validator(max_length = 200))] city: Query<Option<String>>,
         venue_id: Query<Option<VenueId>>,
         organization_id: Query<Option<OrganizationId>>,
         /// A person who organizes it.
@@ -114,8 +115,8 @@ impl Events {
         /// Those that are over as well.
         show_past: Query<Option<bool>>,
         featured: Query<Option<bool>>,
-        /// By relevance if there is a `q`, else by date. Of more than 100 matches the 100 soonest are put in order of
-        /// relevance.
+        /// By relevance if there is a `q`, else by date. Of more than 60 matches the 60 soonest are put in order of
+        /// relevance, after those that are titled just so.
         sort: Query<Option<EventSort>>,
         /// Upwards, but for the newest and the most relevant, which come first.
         order: Query<Option<Direction>>,
@@ -182,7 +183,7 @@ impl Events {
     async fn mine(
         &self,
         caller: Allowed<ReadEvents>,
-        q: Query<Option<String>>,
+        #[oai(validator(max_length = 200))] q: Query<Option<String>>,
         organization_id: Query<Option<OrganizationId>>,
         status: Query<Option<Status>>,
         sort: Query<Option<EventSort>>,
@@ -431,7 +432,8 @@ impl Events {
 
     /// List what is on sale of an event
     ///
-    /// Hidden types are shown to those who may read the events of the organization.
+    /// With what can be bought of each right now. Hidden types are shown to those who may read the events of the
+    /// organization.
     ///
     /// Errors: EVENT_NOT_FOUND
     #[oai(
@@ -443,8 +445,9 @@ impl Events {
         &self,
         public: Public,
         event_id: Path<String>,
-    ) -> Reply<Listed<All<TicketType>>> {
-        let items = find_kept(&public, &event_id.0).await?.ticket_types;
+    ) -> Reply<Listed<All<TicketTypeNow>>> {
+        let details = find_kept(&public, &event_id.0).await?;
+        let items = events::ticket_types(public.app(), details).await?;
         Ok(Listed::new(All { items }))
     }
 

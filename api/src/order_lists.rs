@@ -6,7 +6,7 @@ use poem_openapi::payload::Json;
 use shared::error::{Invalid, Result};
 use shared::events;
 use shared::ids::{EventId, UserId};
-use shared::orders::{self, Filter, OrderInList, OrderStatus};
+use shared::orders::{self, EventCancellation, Filter, OrderInList, OrderStatus};
 use shared::page::{Page, Paging};
 
 use crate::http::allowed::{Allowed, SignedIn, permissions};
@@ -58,6 +58,27 @@ impl OrderLists {
             orders.items.iter_mut().for_each(|order| order.email = None);
         }
         Ok(Json(orders))
+    }
+
+    /// How far it is with a cancelled event
+    ///
+    /// Cancelling an event calls off the orders that wait, takes all tickets back and returns what they cost: by a job that
+    /// goes on where it was cut off. This says how far it has come.
+    ///
+    /// Errors: EVENT_NOT_FOUND
+    #[oai(
+        path = "/events/:event_id/cancellation",
+        method = "get",
+        operation_id = "read_event_cancellation"
+    )]
+    async fn cancellation(
+        &self,
+        caller: Allowed<ReadOrders>,
+        event_id: Path<EventId>,
+    ) -> Reply<Json<EventCancellation>> {
+        let mut db = caller.read().await?;
+        let undoing = orders::undoing(&mut db, caller.scope(), event_id.0).await?;
+        Ok(Json(undoing))
     }
 
     /// List the orders of an account

@@ -86,6 +86,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("quote_ticket_cancellation", ".....go.Pk."),
     ("read_availability", "samdtgorPki"),
     ("read_event", "samdtgorPki"),
+    ("read_event_cancellation", ".....go.Pk."),
     ("read_hold", "samdtgorPki"),
     ("read_me", ".amdtgorP.."),
     ("read_order", ".....go.Pk."),

@@ -505,7 +505,10 @@ async fn a_ticket_type_is_changed_and_removed_until_it_is_sold() {
         let change = json!({"price": 950, "hidden": false, "quantity": 4, "version": 1});
         let changed = organizer.put(&place, &change).await.expect(200);
         assert_eq!((&changed["price"], &changed["quantity"], &changed["version"]), (&json!(950), &json!(4), &json!(2)));
-        assert_eq!(world.stranger().get(&types).await.expect(200)["items"][1], changed);
+        let mut shown = world.stranger().get(&types).await.expect(200)["items"][1].clone();
+        let live = shown.as_object_mut().and_then(|shown| shown.remove("availability"));
+        assert_eq!(live.expect("live numbers")["available"], 4);
+        assert_eq!(shown, changed);
         organizer.put(&place, &change).await.refused(409, "CONCURRENT_UPDATE");
         let odd = json!({"sales_start": "2026-02-02T00:00:00Z", "sales_end": "2026-02-01T00:00:00Z", "version": 2});
         assert_eq!(organizer.put(&place, &odd).await.bad_fields(), ["sales_end"]);
@@ -517,7 +520,10 @@ async fn a_ticket_type_is_changed_and_removed_until_it_is_sold() {
         let unlimited = json!({"quantity": null, "version": 2});
         organizer.put(&place, &unlimited).await.refused(409, "TICKET_TYPE_HAS_SALES");
         organizer.delete(&place).await.refused(409, "TICKET_TYPE_HAS_SALES");
-        assert_eq!(world.stranger().get(&types).await.expect(200)["items"][1], changed);
+        let mut shown = world.stranger().get(&types).await.expect(200)["items"][1].clone();
+        let live = shown.as_object_mut().and_then(|shown| shown.remove("availability"));
+        assert_eq!(live.expect("live numbers")["available"], 4);
+        assert_eq!(shown, changed);
         sell(world, &late["id"], -3).await;
         organizer.delete(&place).await.expect(204);
         organizer.delete(&place).await.refused(404, "TICKET_TYPE_NOT_FOUND");
@@ -663,6 +669,62 @@ async fn a_teacher_reads_the_drafts_they_are_assigned_to_and_no_others() {
             .get(&at(&theirs))
             .await
             .refused(404, "EVENT_NOT_FOUND");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_is_not_named_like_an_address_of_ours() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let mut new = workshop();
+        new["title"] = json!("Featured");
+        let event = organizer.post("/events", &new).await.expect(201);
+        let slug = event["slug"].as_str().expect("a slug");
+        assert!(slug.starts_with("featured-"), "{slug}");
+        let found = organizer.get(&format!("/events/{slug}")).await.expect(200);
+        assert_eq!(found["id"], event["id"]);
+    })
+    .await;
+}
+
+/// One that is over by a slip of the hand would be over for good.
+#[tokio::test]
+async fn a_session_is_not_moved_into_the_past() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = create(&organizer).await;
+        let event = publish(&organizer, &event).await;
+        let place = format!("{}/sessions/S1", at(&event));
+        let past = json!({"starts_at": "2020-02-10T18:00:00Z", "ends_at": "2020-02-10T20:00:00Z", "version": 1});
+        let fields = organizer.put(&place, &past).await.bad_fields();
+        assert_eq!(fields, ["ends_at", "starts_at"]);
+        let renamed = json!({"name": "Evening", "version": 1});
+        organizer.put(&place, &renamed).await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ticket_types_say_what_can_be_bought_of_them() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = create(&organizer).await;
+        let event = publish(&organizer, &event).await;
+        let kind = &event["ticket_types"][0]["id"];
+        let hold =
+            json!({"event_id": event["id"], "items": [{"ticket_type_id": kind, "quantity": 3}]});
+        world.stranger().post("/holds", &hold).await.expect(201);
+        let types = format!("{}/ticket-types", at(&event));
+        let types = world.stranger().get(&types).await.expect(200);
+        let [only] = types["items"].as_array().expect("types").as_slice() else {
+            panic!("one type: {types}");
+        };
+        assert_eq!(
+            (&only["id"], &only["availability"]["available"]),
+            (kind, &json!(17))
+        );
+        assert_eq!(only["availability"]["is_available"], true);
     })
     .await;
 }

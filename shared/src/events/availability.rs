@@ -66,6 +66,15 @@ pub struct TicketTypeAvailability {
     pub limiting_sessions: Vec<String>,
 }
 
+/// A ticket type with what can be bought of it at this moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Object)]
+pub struct TicketTypeNow {
+    #[oai(flatten)]
+    #[serde(flatten)]
+    pub ticket_type: TicketType,
+    pub availability: TicketTypeAvailability,
+}
+
 /// Why something cannot be bought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Enum)]
 #[oai(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -118,6 +127,19 @@ impl EventDetails {
             upcoming: self.event.starts_at.0 > now,
             past: self.event.ends_at.0 <= now,
         }
+    }
+
+    /// What is on sale, with what can be bought of it at `now`.
+    #[must_use]
+    pub fn ticket_types_at(self, levels: &Levels, now: DateTime<Utc>) -> Vec<TicketTypeNow> {
+        let availability = self.types_at(levels, now);
+        let types = self.ticket_types.into_iter().zip(availability);
+        types
+            .map(|(ticket_type, availability)| TicketTypeNow {
+                ticket_type,
+                availability,
+            })
+            .collect()
     }
 
     fn types_at(&self, levels: &Levels, now: DateTime<Utc>) -> Vec<TicketTypeAvailability> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::{Availability, EventDetails, public_details};
+use super::{Availability, EventDetails, TicketTypeNow, public_details};
 use crate::app::App;
 use crate::error::Result;
 use crate::ids::EventId;
@@ -31,6 +31,12 @@ pub struct Watches(Arc<Mutex<HashMap<EventId, watch::Sender<Latest>>>>);
 pub async fn availability(app: &App, details: &EventDetails) -> Result<Availability> {
     let (levels, source) = stock::levels(app, details.event.id).await?;
     Ok(details.availability(&levels, source, app.clock.now()))
+}
+
+/// What is on sale, with what can be bought of it right now.
+pub async fn ticket_types(app: &App, details: EventDetails) -> Result<Vec<TicketTypeNow>> {
+    let (levels, _) = stock::levels(app, details.event.id).await?;
+    Ok(details.ticket_types_at(&levels, app.clock.now()))
 }
 
 /// Follows what the public can buy. It ends when the event is not to be seen any more.

@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 pub use availability::{
     Availability, AvailabilitySource, Constraint, SessionAvailability, TicketTypeAvailability,
+    TicketTypeNow,
 };
 pub use capacity::{Part, set_aside};
 pub use error::EventError;
@@ -38,7 +39,7 @@ pub use event::{
 };
 pub use filter::{EventFilter, EventSort};
 pub use list::Viewer;
-pub use live::{Latest, Watches, availability, watch};
+pub use live::{Latest, Watches, availability, ticket_types, watch};
 pub use prices::follow_due as follow_prices;
 pub use refund_policy::RefundPolicy;
 pub use session::{
@@ -66,6 +67,8 @@ use crate::tx::Tx;
 use crate::venues::{self, Venue};
 use crate::version::Expected;
 
+/// What the address `/events/featured` stands for.
+const TAKEN_SLUG: &str = "featured";
 /// Teachers, and organizers.
 const MOST_PEOPLE: usize = 50;
 
@@ -109,7 +112,8 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
     event.check()?;
     must_offer(tx, organization_id, event.venue_id).await?;
     must_belong(tx, &event).await?;
-    for slug in slugs_for(&event.title, id.into()) {
+    let slugs = slugs_for(&event.title, id.into()).into_iter();
+    for slug in slugs.filter(|slug| slug != TAKEN_SLUG) {
         event.slug = slug;
         if store::insert(tx, &event).await? {
             break;

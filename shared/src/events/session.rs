@@ -72,6 +72,25 @@ impl NewSession {
     }
 }
 
+impl Session {
+    /// What has begun may still end at another time. Nothing is moved into the past, where it would be over at once.
+    fn check_times(&self, before: &Self, now: DateTime<Utc>) -> Result<()> {
+        let mut invalid = Invalid::default();
+        for (field, to, from) in [
+            ("starts_at", self.starts_at, before.starts_at),
+            ("ends_at", self.ends_at, before.ends_at),
+        ] {
+            if to != from && to.0 <= now {
+                invalid.push(field, "must be in the future");
+            }
+        }
+        if self.ends_at <= self.starts_at {
+            invalid.push("ends_at", "must be after `starts_at`");
+        }
+        invalid.check()
+    }
+}
+
 impl SessionChange {
     pub(super) fn applied_to(self, mut session: Session) -> Session {
         self.name.apply(&mut session.name);
@@ -121,9 +140,7 @@ pub async fn change_session(
         return Ok(before);
     }
     event.must_be_open(tx.now())?;
-    if session.ends_at <= session.starts_at {
-        return Err(Invalid::field("ends_at", "must be after `starts_at`").into());
-    }
+    session.check_times(&before, tx.now())?;
     if session.capacity != before.capacity {
         let capacity = Some(session.capacity);
         before.pool(id).fit(tx, capacity, aside).await?;

@@ -7,7 +7,7 @@
 //! | `status` | where an order stands, and what an outcome of its payment makes of it: pure |
 //! | `pay` | the conversation with Stripe, without a transaction |
 //! | `settle` | the one place where orders end, however one hears of their payment |
-//! | `cancel` | calling off, and giving tickets back |
+//! | `cancel`, `undoing` | calling off, and giving tickets back; how far it is for a whole event |
 //! | `wallet` | a ticket as its owner and its organizer see it |
 //! | `confirm`, `news`, `letter` | the mails: with the tickets, and of what became of them |
 //! | `refunds` | money on its way back |
@@ -36,6 +36,7 @@ mod settle;
 mod status;
 mod store;
 mod tickets;
+mod undoing;
 mod waiting;
 mod wallet;
 
@@ -61,6 +62,7 @@ pub use placing::{place, place_together};
 pub use settle::{Settled, Settlement, settle};
 pub use status::{OrderStatus, Outcome, Provider, Received};
 pub use tickets::{Ticket, TicketStatus};
+pub use undoing::{EventCancellation, undoing};
 pub use waiting::wait;
 pub(crate) use waiting::{Waiting, announce};
 pub use wallet::{Seen, TicketDetails, TicketEvent, TicketSession, Wallet, ticket, wallet};

@@ -248,9 +248,23 @@ async fn a_cancelled_event_gives_everything_back() {
         world
             .stripe()
             .misbehave("refunds.create", Fault::CutBefore, 3);
+        let progress = async || {
+            let progress = organizer.get(&format!("{place}/cancellation")).await;
+            let progress = progress.expect(200);
+            let told = [
+                "orders_standing",
+                "refunds_open",
+                "refunds_succeeded",
+                "amount_refunded",
+            ];
+            let numbers = told.map(|name| progress[name].as_i64().expect("a number"));
+            (numbers, progress["done"].as_bool().expect("done"))
+        };
+        assert_eq!(progress().await, ([4, 0, 0, 0], false));
         world.run_jobs().await;
         world.pass(TimeDelta::hours(1));
         world.run_jobs().await;
+        assert_eq!(progress().await, ([0, 0, 3, 27_000], true));
         for order in &orders {
             let order = again(&guest, order).await;
             assert_eq!(

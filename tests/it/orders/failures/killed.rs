@@ -81,3 +81,61 @@ async fn a_worker_is_killed_when_stripe_has_charged() {
 async fn a_worker_is_killed_in_the_middle_of_settling() {
     killed_at("tickets").await;
 }
+
+/// In the middle of giving everything back: another goes on where it ended.
+#[tokio::test]
+async fn a_worker_is_killed_while_it_undoes_a_cancelled_event() {
+    const ORDERS: usize = 150;
+    let crowd = [
+        ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0"),
+        ("HOLDFAST_HOLDS_PER_ADDRESS", "1000"),
+    ];
+    world_with(&crowd, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = free_event_of(&organizer, 200).await;
+        let (guest, new) = (world.stranger(), free_order(&event, 1));
+        join_all((0..ORDERS).map(async |_| guest.post("/orders", &new).await.expect(202))).await;
+        world.run_jobs().await;
+        let place = format!("/events/{}", event["id"].as_str().expect("an id"));
+        let cancelled = json!({"status": "cancelled", "reason": "Storm", "version": 2});
+        let status = format!("{place}/status");
+        organizer.put(&status, &cancelled).await.expect(200);
+
+        // It comes as far as the order that somebody else has in hand.
+        let mut held = world.app.pool().begin().await.expect("a transaction");
+        sqlx::query("select from orders where id = (select id from orders order by id offset 120 limit 1) for update")
+            .execute(&mut *held)
+            .await
+            .expect("a lock");
+        let mut victim = processes::worker(world).await;
+        eventually("it has come so far", async || {
+            let undone = "select count(*) from orders where status = 'cancelled'";
+            count(world, undone).await == 120
+        })
+        .await;
+        victim.kill().await.expect("it is gone");
+        held.rollback().await.expect("free");
+        let place = format!("{place}/cancellation");
+        assert_eq!(
+            organizer.get(&place).await.expect(200)["orders_standing"],
+            30
+        );
+
+        let mut heir = processes::worker(world).await;
+        eventually("another has done the rest", async || {
+            let open = "select count(*) from apalis.jobs where status <> 'Done'";
+            count(world, open).await == 0
+        })
+        .await;
+        heir.kill().await.expect("it is gone");
+        assert_eq!(organizer.get(&place).await.expect(200)["done"], true);
+        assert_eq!(sold(world).await, 0, "no place stays sold");
+        let told = "select count(*) from mails where template = 'event-cancelled'";
+        assert_eq!(count(world, told).await, 150);
+    })
+    .await;
+}
+
+async fn sold(world: &World) -> i64 {
+    count(world, "select coalesce(sum(sold), 0)::bigint from pools").await
+}
