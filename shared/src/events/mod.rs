@@ -23,6 +23,8 @@ mod store;
 pub mod summary;
 mod ticket_type;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -251,20 +253,27 @@ impl Job for Advance {
 /// Moves at most `limit` events that have begun or ended; answers how many it moved.
 pub async fn advance(tx: &mut Tx, limit: i64) -> Result<usize> {
     let now = tx.now();
-    let moved = store::advance(tx, now, limit).await?;
-    let number = moved.len();
-    let ids: Vec<EventId> = moved.iter().map(|moved| moved.0).collect();
-    prices::follow(tx, &ids).await?;
-    for (id, organization_id, from, to) in moved {
-        tx.changed(Changed::Event(id));
+    let due = store::due(tx, now, limit).await?;
+    let mut moved: BTreeMap<Status, Vec<EventId>> = BTreeMap::new();
+    for event in &due {
+        let to = event
+            .status
+            .by_the_clock(event.starts_at, event.ends_at, now);
+        moved.entry(to).or_default().push(event.id);
+        tx.changed(Changed::Event(event.id));
         tx.record(Activity {
-            organization_id: Some(organization_id),
+            organization_id: Some(event.organization_id),
             kind: "event.status_changed",
-            subject: id.into(),
-            data: json!({ "status": [from, to], "reason": null }),
+            subject: event.id.into(),
+            data: json!({ "status": [event.status, to], "reason": null }),
         });
     }
-    Ok(number)
+    for (to, ids) in &moved {
+        store::move_to(tx, ids, *to, now).await?;
+    }
+    let ids: Vec<EventId> = due.iter().map(|event| event.id).collect();
+    prices::follow(tx, &ids).await?;
+    Ok(due.len())
 }
 
 /// The event as it is now, kept so until the end of the transaction, for those who may change it.

@@ -1,10 +1,24 @@
 //! The life of an event, in one place.
 
+use chrono::{DateTime, Utc};
 use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
 /// Where an event is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Enum, sqlx::Type)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Enum,
+    sqlx::Type,
+)]
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
@@ -35,6 +49,21 @@ impl Status {
         Self::Completed,
         Self::Cancelled,
     ];
+
+    /// Where the clock has moved it by `now`: only what takes place begins and ends.
+    #[must_use]
+    pub fn by_the_clock(
+        self,
+        starts_at: DateTime<Utc>,
+        ends_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        match self {
+            Self::Published | Self::InProgress if ends_at <= now => Self::Completed,
+            Self::Published if starts_at <= now => Self::InProgress,
+            other => other,
+        }
+    }
 
     /// Where somebody may move it. What begins and ends by the clock is moved by nobody.
     #[must_use]
@@ -94,6 +123,31 @@ mod tests {
                 }
             });
             assert_eq!(moves.collect::<String>(), row, "{from:?}");
+        }
+    }
+
+    #[test]
+    fn the_clock_moves_what_takes_place_and_nothing_else() {
+        let at = |hour: i64| DateTime::from_timestamp(hour * 3_600, 0).expect("a time");
+        // From eight to ten.
+        let moved = |from: Status, hour| from.by_the_clock(at(8), at(10), at(hour));
+        for from in Status::ALL {
+            let (before, while_on, after) = match from {
+                Status::Published => (from, Status::InProgress, Status::Completed),
+                Status::InProgress => (from, from, Status::Completed),
+                _ => (from, from, from),
+            };
+            assert_eq!(moved(from, 7), before, "{from:?}");
+            assert_eq!(
+                [8, 9].map(|hour| moved(from, hour)),
+                [while_on; 2],
+                "{from:?}"
+            );
+            assert_eq!(
+                [10, 11].map(|hour| moved(from, hour)),
+                [after; 2],
+                "{from:?}"
+            );
         }
     }
 

@@ -536,30 +536,46 @@ pub(super) async fn sold(db: &mut PgConnection, event_id: EventId) -> Result<i64
     Ok(sold.fetch_one(db).await?)
 }
 
-/// Moves what has begun or ended by `now`; answers what it moved, from where to where.
-pub(super) async fn advance(
-    db: &mut PgConnection,
-    now: DateTime<Utc>,
-    limit: i64,
-) -> Result<Vec<(EventId, OrganizationId, Status, Status)>> {
-    let moved = sqlx::query!(
-        r#"with due as (
-               select id, status as "from", case when ends_at <= $1 then 'completed' else 'in_progress' end as "to"
-               from events
-               where status = 'published' and starts_at <= $1 or status = 'in_progress' and ends_at <= $1
-               order by id limit $2 for update skip locked
-           )
-           update events e set status = due."to", version = version + 1, updated_at = $1
-           from due where e.id = due.id
-           returning e.id as "id: EventId", e.organization_id as "organization_id: OrganizationId",
-                     due."from" as "from!: Status", due."to" as "to!: Status""#,
+/// An event that the clock moves.
+pub(super) struct Due {
+    pub id: EventId,
+    pub organization_id: OrganizationId,
+    pub status: Status,
+    pub starts_at: DateTime<Utc>,
+    pub ends_at: DateTime<Utc>,
+}
+
+/// What has begun or ended by `now` and does not say so yet, for whoever moves it.
+pub(super) async fn due(db: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<Due>> {
+    let due = sqlx::query_as!(
+        Due,
+        r#"select id as "id: EventId", organization_id as "organization_id: OrganizationId", status as "status: Status",
+                  starts_at, ends_at
+           from events
+           where status = 'published' and starts_at <= $1 or status = 'in_progress' and ends_at <= $1
+           order by id limit $2 for update skip locked"#,
         now,
         limit,
     );
-    let moved = moved.fetch_all(db).await?.into_iter();
-    Ok(moved
-        .map(|row| (row.id, row.organization_id, row.from, row.to))
-        .collect())
+    Ok(due.fetch_all(db).await?)
+}
+
+pub(super) async fn move_to(
+    db: &mut PgConnection,
+    ids: &[EventId],
+    status: Status,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "update events set status = $2, version = version + 1, updated_at = $3 where id = any($1)",
+        &ids,
+        status as _,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// What another service needs to know of an event's places.
