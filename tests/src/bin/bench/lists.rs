@@ -83,10 +83,13 @@ pub async fn measure(server: &str, redis: &str) -> anyhow::Result<Report> {
     for events in EVENTS {
         shops.push(Shop::open(server, redis, events).await?);
     }
-    let mut lists = Vec::new();
+    let (mut lists, mut all) = (Vec::new(), Waits::default());
     for (name, query) in KINDS {
-        lists.push(compare(&shops, name, query).await?);
+        let mut waits = compare(&shops, query).await?;
+        lists.push(waits.report(name));
+        all.add(&waits);
     }
+    lists.push(all.report("all of these"));
     let few = shops[0].address;
     let constant = rate(few, "/healthz").await?;
     let list = rate(few, "/api/v1/events").await?;
@@ -176,13 +179,43 @@ async fn stock_up(app: &App, events: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How long requests took, among few events and among many.
+#[derive(Default)]
+struct Waits {
+    fresh: [Vec<Duration>; 2],
+    remembered: [Vec<Duration>; 2],
+}
+
+impl Waits {
+    fn add(&mut self, more: &Self) {
+        for at in 0..2 {
+            self.fresh[at].extend(&more.fresh[at]);
+            self.remembered[at].extend(&more.remembered[at]);
+        }
+    }
+
+    fn report(&mut self, name: &'static str) -> Kind {
+        let both = |waits: &mut [Vec<Duration>; 2], percent| {
+            waits.each_mut().map(|waits| percentile(waits, percent))
+        };
+        let fresh_p95_ms = both(&mut self.fresh, 95);
+        Kind {
+            name,
+            fresh_p95_ms,
+            fresh_p50_ms: both(&mut self.fresh, 50),
+            remembered_p95_ms: both(&mut self.remembered, 95),
+            ratio: fresh_p95_ms[1] / fresh_p95_ms[0],
+        }
+    }
+}
+
 /// Asks both in turns, so that whatever else the machine does befalls both.
-async fn compare(shops: &[Shop], name: &'static str, query: &str) -> anyhow::Result<Kind> {
+async fn compare(shops: &[Shop], query: &str) -> anyhow::Result<Waits> {
     let mut clients = Vec::new();
     for shop in shops {
         clients.push(Client::connect(shop.address).await?);
     }
-    let (mut fresh, mut remembered) = (vec![Vec::new(); 2], vec![Vec::new(); 2]);
+    let mut waits = Waits::default();
     for number in 0..REQUESTS + 10 {
         for (at, client) in clients.iter_mut().enumerate() {
             // Different each time, and true of every event.
@@ -190,30 +223,20 @@ async fn compare(shops: &[Shop], name: &'static str, query: &str) -> anyhow::Res
             let since = since.format("%Y-%m-%dT%H:%M:%SZ");
             let unlike = format!("/api/v1/events?{query}&date_from={since}");
             let alike = format!("/api/v1/events?{query}");
-            for (path, waits) in [(unlike, &mut fresh[at]), (alike, &mut remembered[at])] {
+            for (path, taken) in [
+                (unlike, &mut waits.fresh[at]),
+                (alike, &mut waits.remembered[at]),
+            ] {
                 let begun = Instant::now();
                 client.get(&path).await?;
                 // The first ones find everything cold.
                 if number >= 10 {
-                    waits.push(begun.elapsed());
+                    taken.push(begun.elapsed());
                 }
             }
         }
     }
-    let both = |waits: &mut [Vec<Duration>], percent| {
-        [
-            percentile(&mut waits[0], percent),
-            percentile(&mut waits[1], percent),
-        ]
-    };
-    let fresh_p95_ms = both(&mut fresh, 95);
-    Ok(Kind {
-        name,
-        fresh_p95_ms,
-        fresh_p50_ms: both(&mut fresh, 50),
-        remembered_p95_ms: both(&mut remembered, 95),
-        ratio: fresh_p95_ms[1] / fresh_p95_ms[0],
-    })
+    Ok(waits)
 }
 
 fn percentile(waits: &mut [Duration], percent: usize) -> f64 {
