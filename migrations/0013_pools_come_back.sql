@@ -3,12 +3,8 @@
 alter table events add column next_pool_version bigint not null default 1;
 alter table ticket_types add column next_pool_version bigint not null default 1;
 
--- Organizers sort their drafts too.
+-- Organizers list their drafts too, by title and by age.
 drop index events_by_title;
 drop index events_by_age;
-drop index events_by_lowest_price;
-drop index events_by_lowest_price_down;
 create index events_by_title on events (lower(title), id);
 create index events_by_age on events (created_at desc, id desc);
-create index events_by_lowest_price on events (lowest_price, id);
-create index events_by_lowest_price_down on events (lowest_price desc nulls last, id desc);

@@ -165,65 +165,82 @@ impl Question<'_> {
         self.search.filter(|_| self.filter.by_relevance())
     }
 
-    /// Counts and chooses in one go: whoever has counted to the end has seen the first pages.
     async fn find(&self, db: &mut PgConnection, paging: Paging) -> Result<Found> {
-        let (first, last) = (paging.offset(), paging.offset() + paging.limit() + 1);
         let most = self.counted_to(paging);
+        match self.by_relevance() {
+            Some(search) => self.most_relevant(db, search, most, paging).await,
+            None => self.in_order(db, most, paging).await,
+        }
+    }
+
+    /// Counts and chooses in one go: whoever has counted to the end has seen the first pages.
+    async fn in_order(&self, db: &mut PgConnection, most: i64, paging: Paging) -> Result<Found> {
         let mut sql = QueryBuilder::new(
             // Numbered after the limit: numbering all of them first would read all of them.
-            "with found as materialized (select id, row_number() over () as place from (",
+            "with found as materialized (select id, row_number() over () as place from (select e.id from events e where ",
         );
-        let last = if let Some(search) = self.by_relevance() {
-            self.most_relevant(search, most, &mut sql);
-            // Only so many have been put in order.
-            last.min(most)
-        } else {
-            self.in_order(most + 1, &mut sql);
-            last
-        };
+        self.condition(&mut sql);
+        self.filter.order(&mut sql);
+        sql.push(" limit ").push_bind(most + 1);
         sql.push(") chosen) select (select count(*) from found) as counted, array(select id from found where place > ")
-            .push_bind(first)
+            .push_bind(paging.offset())
             .push(" and place <= ")
-            .push_bind(last)
+            .push_bind(paging.offset() + paging.limit() + 1)
             .push(" order by place) as ids");
         // Never a plan that was made for other values: which index is best depends on them.
         Ok(sql.build_query_as().persistent(false).fetch_one(db).await?)
     }
 
-    fn in_order(&self, last: i64, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("select e.id from events e where ");
-        self.condition(sql);
-        self.filter.order(sql);
-        sql.push(" limit ").push_bind(last);
-    }
-
-    fn most_relevant(&self, search: Search<'_>, most: i64, sql: &mut QueryBuilder<Postgres>) {
-        let direction = if self.filter.descending.unwrap_or(true) {
-            "desc"
-        } else {
-            "asc"
-        };
-        sql.push("select id from ((");
-        self.ranked(search, sql);
+    /// The soonest in the order of relevance. Should there be more of them, what is titled just so comes first, however
+    /// late it is.
+    async fn most_relevant(
+        &self,
+        db: &mut PgConnection,
+        search: Search<'_>,
+        most: i64,
+        paging: Paging,
+    ) -> Result<Found> {
+        let best_first = self.filter.descending.unwrap_or(true);
+        let direction = if best_first { "desc" } else { "asc" };
+        let mut sql = QueryBuilder::new("select id from (select e.id, e.starts_at, ");
+        search.rank(&mut sql);
+        sql.push(" as rank from events e where ");
+        self.condition(&mut sql);
         sql.push(" order by e.starts_at, e.id limit ")
             .push_bind(most + 1)
-            .push(") union (");
-        // However many are sooner.
-        self.ranked(search, sql);
-        sql.push(" and ");
-        search.titled(sql);
-        sql.push(" order by e.starts_at, e.id limit ")
-            .push_bind(TITLED)
             .push(format_args!(
-                ")) chosen order by rank {direction}, starts_at, id"
+                ") soonest order by rank {direction}, starts_at, id"
             ));
+        let found = sql.build_query_scalar().persistent(false);
+        let mut ids: Vec<Uuid> = found.fetch_all(&mut *db).await?;
+        let counted = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        if counted > most && best_first {
+            let titled = self.titled(db, search).await?;
+            ids.retain(|id| !titled.contains(id));
+            ids.splice(..0, titled);
+        }
+        let place = |number: i64| usize::try_from(number).unwrap_or(usize::MAX).min(ids.len());
+        // Only so many have been put in order.
+        let end = (paging.offset() + paging.limit() + 1).min(most);
+        let page = place(paging.offset())..place(end).max(place(paging.offset()));
+        Ok(Found {
+            counted,
+            ids: ids.drain(page).collect(),
+        })
     }
 
-    fn ranked(&self, search: Search<'_>, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("select e.id, e.starts_at, ");
-        search.rank(sql);
-        sql.push(" as rank from events e where ");
-        self.condition(sql);
+    async fn titled(&self, db: &mut PgConnection, search: Search<'_>) -> Result<Vec<Uuid>> {
+        let mut sql = QueryBuilder::new("select e.id from events e where ");
+        search.titled(&mut sql);
+        sql.push(" and ");
+        self.condition(&mut sql);
+        sql.push(" order by e.starts_at, e.id limit ")
+            .push_bind(TITLED);
+        Ok(sql
+            .build_query_scalar()
+            .persistent(false)
+            .fetch_all(db)
+            .await?)
     }
 }
 

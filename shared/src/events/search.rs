@@ -68,11 +68,8 @@ impl Search<'_> {
         sql.push("lower(e.title) = ").push_bind(asked.title.clone());
     }
 
-    /// How well an event fits; more is better. Nothing fits better than what is titled just so.
+    /// How well an event fits; more is better.
     pub(super) fn rank(self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("(");
-        self.titled(sql);
-        sql.push(")::int * 1000 + ");
         match self {
             Self::Words(asked) => sql
                 .push("ts_rank(e.words, ")

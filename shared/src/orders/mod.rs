@@ -248,6 +248,12 @@ impl Offer {
             types: types.collect(),
         }
     }
+
+    /// None that there ever was for a type that was not on offer.
+    fn version_of(&self, id: TicketTypeId) -> i64 {
+        let kind = self.types.iter().find(|(kind, _)| *kind == id);
+        kind.map_or(0, |(_, version)| *version)
+    }
 }
 
 /// Checks what is to be ordered, and takes the hold for it or holds what is wanted. After that it is written by

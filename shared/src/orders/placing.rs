@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::cache::Changed;
 use crate::error::{Code, Result};
 use crate::holds::HoldError;
-use crate::ids::{EventId, TicketTypeId};
+use crate::ids::EventId;
 use crate::telemetry;
 use crate::together::Piece;
 use crate::tx::Tx;
@@ -36,9 +36,8 @@ impl Piece for Placing {
     async fn do_all(app: &App, pieces: &[Self]) -> Result<Vec<Order>> {
         let mut tx = app.begin(Actor::System, Scope::Everything).await?;
         let orders: Vec<&PlacedOrder> = pieces.iter().map(|piece| &piece.order).collect();
-        still_offered(app, &mut tx, &orders).await?;
         let now = tx.now();
-        store::insert(&mut tx, &orders, now).await?;
+        write(app, &mut tx, &orders).await?;
         for piece in pieces {
             tx.on_behalf_of(piece.by.clone());
             follow_up(&mut tx, &piece.order, piece.trace.clone());
@@ -50,17 +49,15 @@ impl Piece for Placing {
 
 /// Writes the order and the job that brings it to its end.
 pub async fn place(app: &App, tx: &mut Tx, order: &PlacedOrder) -> Result<Order> {
-    still_offered(app, tx, &[order]).await?;
     if let (true, Some(most)) = (order.method.waits_for_the_buyer(), order.most_waiting) {
         keeps_few_waiting(tx, order, most).await?;
     }
     if !order.limits.is_empty() {
         within_buyer_limits(tx, order).await?;
     }
-    let now = tx.now();
-    store::insert(tx, &[order], now).await?;
+    write(app, tx, &[order]).await?;
     follow_up(tx, order, telemetry::current_traceparent());
-    Ok(order.placed(now))
+    Ok(order.placed(tx.now()))
 }
 
 /// The same in a transaction that it shares with whatever else is placed now.
@@ -96,27 +93,28 @@ impl PlacedOrder {
     }
 }
 
-/// Prepared from memory, an order is written only if nothing has changed since then: neither the price, nor whether the event
-/// is on sale. What has changed is forgotten, so that whoever prepares it again sees it as it is.
-async fn still_offered(app: &App, tx: &mut Tx, orders: &[&PlacedOrder]) -> Result<()> {
+/// Prepared from memory, orders are written only if nothing has changed since then: neither a price, nor whether an event is on
+/// sale. What has changed is forgotten, so that whoever prepares it again sees it as it is.
+async fn write(app: &App, tx: &mut Tx, orders: &[&PlacedOrder]) -> Result<()> {
     let events: BTreeSet<Uuid> = orders.iter().map(|order| order.event_id.0).collect();
     let events: Vec<Uuid> = events.into_iter().collect();
     let kept = store::keep_events(tx, &events).await?;
-    let events: HashMap<EventId, i64> = kept.into_iter().map(|e| (e.id, e.version)).collect();
-    let types = orders.iter().flat_map(|order| &order.seen.types);
-    let types: BTreeSet<Uuid> = types.map(|(id, _)| id.0).collect();
-    let types: Vec<Uuid> = types.into_iter().collect();
-    let types = store::versions_of_types(tx, &types).await?;
-    for order in orders {
-        let current = events.get(&order.event_id).copied();
-        let of_types = |(id, version): &(TicketTypeId, i64)| types.get(id) == Some(version);
-        if current != Some(order.seen.event_version) || !order.seen.types.iter().all(of_types) {
-            app.caches.forget(&[Changed::Event(order.event_id)]);
-            let current = current.unwrap_or_default();
-            return Err(OrderError::OfferChanged { current }.into());
-        }
+    let now: HashMap<EventId, i64> = kept.into_iter().map(|e| (e.id, e.version)).collect();
+    let current = |order: &PlacedOrder| now.get(&order.event_id).copied();
+    let is_old = |order: &&&PlacedOrder| current(order) != Some(order.seen.event_version);
+    let mut old: Vec<&&PlacedOrder> = orders.iter().filter(is_old).collect();
+    let at = tx.now();
+    if old.is_empty() && !store::insert(tx, orders, at).await? {
+        // It is not told of which of them.
+        old = orders.iter().collect();
     }
-    Ok(())
+    let Some(first) = old.first() else {
+        return Ok(());
+    };
+    let changed: Vec<Changed> = old.iter().map(|o| Changed::Event(o.event_id)).collect();
+    app.caches.forget(&changed);
+    let current = current(first).unwrap_or_default();
+    Err(OrderError::OfferChanged { current }.into())
 }
 
 fn follow_up(tx: &mut Tx, order: &PlacedOrder, trace: Option<String>) {

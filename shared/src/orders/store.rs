@@ -1,7 +1,5 @@
 //! The statements of orders, their payments and tickets.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -14,16 +12,17 @@ use super::status::OrderStatus;
 use super::{KeptHold, OrderError, PlacedOrder, tickets};
 use crate::clock::Time;
 use crate::error::{Error, Result};
-use crate::holds::{HoldError, SaleItem};
+use crate::holds::SaleItem;
 use crate::ids::{AttemptId, EventId, OrderId, OrganizationId, TicketId, TicketTypeId, UserId};
 use crate::stock::Told;
 
-/// Orders, their items and their first attempts to be paid, in one statement.
+/// Orders, their items and their first attempts to be paid, in one statement. False if a ticket type has changed since it was
+/// seen; then nothing of it may be committed.
 pub(super) async fn insert(
     db: &mut PgConnection,
     orders: &[&PlacedOrder],
     now: DateTime<Utc>,
-) -> Result<()> {
+) -> Result<bool> {
     let uuids =
         |of: fn(&PlacedOrder) -> Uuid| -> Vec<Uuid> { orders.iter().map(|o| of(o)).collect() };
     let texts = |of: fn(&PlacedOrder) -> &str| -> Vec<String> {
@@ -39,7 +38,7 @@ pub(super) async fn insert(
     );
     let items = Items::of(orders);
     let attempts = Attempts::of(orders, now);
-    sqlx::query!(
+    let written = sqlx::query_scalar!(
         "with placed as (
              insert into orders (id, organization_id, event_id, user_id, email, status, method, currency, total,
                                  refund_policy, attendees, hold, payment_deadline, secret, placed_at, asked_at)
@@ -51,12 +50,18 @@ pub(super) async fn insert(
                         total, refund_policy, attendees, hold, payment_deadline, secret)
          ), items as (
              insert into order_items (order_id, position, ticket_type_id, name, quantity, price)
-             select * from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::int[], $20::bigint[])
+             select order_id, position, ticket_type_id, i.name, quantity, i.price
+             from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::int[], $20::bigint[], $21::bigint[])
+                  as i (order_id, position, ticket_type_id, name, quantity, price, seen)
+             join ticket_types t on t.id = ticket_type_id and t.version = seen
+             returning 1
+         ), attempts as (
+             insert into payment_attempts (id, order_id, method, token, return_url, status, created_at)
+             select id, order_id, method, token, return_url, 'open', $14
+             from unnest($22::uuid[], $23::uuid[], $24::text[], $25::text[], $26::text[])
+                  as attempt (id, order_id, method, token, return_url)
          )
-         insert into payment_attempts (id, order_id, method, token, return_url, status, created_at)
-         select id, order_id, method, token, return_url, 'open', $14
-         from unnest($21::uuid[], $22::uuid[], $23::text[], $24::text[], $25::text[])
-              as attempt (id, order_id, method, token, return_url)",
+         select count(*) as \"written!\" from items",
         &uuids(|o| o.id.0),
         &uuids(|o| o.organization_id.0),
         &uuids(|o| o.event_id.0),
@@ -77,22 +82,21 @@ pub(super) async fn insert(
         &items.names,
         &items.quantities,
         &items.prices,
+        &items.seen,
         &attempts.ids,
         &attempts.orders,
         &attempts.methods,
         &attempts.tokens as &[Option<String>],
         &attempts.return_urls as &[Option<String>],
     )
-    .execute(db)
+    .fetch_one(db)
     .await
     .map_err(|error| match (constraint(&error), orders) {
         // Postgres may come upon any part of the other order first.
         (Some("orders_pkey" | "order_items_pkey" | "payment_attempts_open"), [order]) => OrderError::HoldUsed { order_id: order.id }.into(),
-        // Taken off sale in this very moment.
-        (Some("order_items_ticket_type_id_fkey"), [_]) => HoldError::NoSuchType.into(),
         _ => Error::from(error),
     })?;
-    Ok(())
+    Ok(usize::try_from(written) == Ok(items.orders.len()))
 }
 
 fn jsons<T: Serialize>(
@@ -114,6 +118,8 @@ struct Items {
     names: Vec<String>,
     quantities: Vec<i32>,
     prices: Vec<i64>,
+    /// The versions of their types that were seen.
+    seen: Vec<i64>,
 }
 
 impl Items {
@@ -127,6 +133,7 @@ impl Items {
                 items.names.push(item.name.clone());
                 items.quantities.push(item.quantity);
                 items.prices.push(item.price);
+                items.seen.push(order.seen.version_of(item.ticket_type_id));
             }
         }
         items
@@ -650,19 +657,6 @@ pub(super) async fn keep_events(db: &mut PgConnection, events: &[Uuid]) -> Resul
         events
     );
     Ok(kept.fetch_all(db).await?)
-}
-
-/// The versions of ticket types, of events that are kept as they are.
-pub(super) async fn versions_of_types(
-    db: &mut PgConnection,
-    types: &[Uuid],
-) -> Result<HashMap<TicketTypeId, i64>> {
-    let versions = sqlx::query!(
-        r#"select id as "id: TicketTypeId", version from ticket_types where id = any($1)"#,
-        types
-    );
-    let versions = versions.fetch_all(db).await?.into_iter();
-    Ok(versions.map(|row| (row.id, row.version)).collect())
 }
 
 /// Orders whose payment must be asked after, which are then not asked after by others for a while.
