@@ -1,6 +1,6 @@
 //! What every mail about an order says: what takes place, when and where, and the way to the order.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Offset as _, Utc};
 use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -144,17 +144,26 @@ impl Told {
 }
 
 const DAY: &str = "%A, %-d %B %Y, %H:%M";
+const HOUR: &str = "%H:%M";
+/// In the nights in which the clocks change, an hour by itself is said twice or means nothing.
+const DAY_OF_CHANGE: &str = "%A, %-d %B %Y, %H:%M %Z";
+const HOUR_OF_CHANGE: &str = "%H:%M %Z";
 
 /// A span of time where it takes place, with the zone: the reader may be elsewhere.
 fn when(starts_at: DateTime<Utc>, ends_at: DateTime<Utc>, zone: &str) -> String {
     let zone: Tz = zone.parse().unwrap_or(Tz::UTC);
     let (from, to) = (starts_at.with_timezone(&zone), ends_at.with_timezone(&zone));
-    let end = if from.date_naive() == to.date_naive() {
-        to.format("%H:%M")
+    let (day, hour) = if from.offset().fix() == to.offset().fix() {
+        (DAY, HOUR)
     } else {
-        to.format(DAY)
+        (DAY_OF_CHANGE, HOUR_OF_CHANGE)
     };
-    format!("{} – {end} ({zone})", from.format(DAY))
+    let end = if from.date_naive() == to.date_naive() {
+        to.format(hour)
+    } else {
+        to.format(day)
+    };
+    format!("{} – {end} ({zone})", from.format(day))
 }
 
 #[cfg(test)]
@@ -193,6 +202,28 @@ mod tests {
         assert_eq!(
             night,
             "Tuesday, 10 February 2026, 22:00 – Wednesday, 11 February 2026, 04:00 (Europe/Berlin)"
+        );
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_is_told_apart() {
+        let long = when(
+            at("2026-10-25T00:30:00Z"),
+            at("2026-10-25T01:15:00Z"),
+            "Europe/Berlin",
+        );
+        assert_eq!(
+            long,
+            "Sunday, 25 October 2026, 02:30 CEST – 02:15 CET (Europe/Berlin)"
+        );
+        let short = when(
+            at("2026-03-28T22:00:00Z"),
+            at("2026-03-29T02:00:00Z"),
+            "Europe/Berlin",
+        );
+        assert_eq!(
+            short,
+            "Saturday, 28 March 2026, 23:00 CET – Sunday, 29 March 2026, 04:00 CEST (Europe/Berlin)"
         );
     }
 }

@@ -7,6 +7,7 @@
 //! | API dies after the hold, before answering | `holds::faults::what_a_killed_process_held_and_never_said_lapses` |
 //! | client retries the order (same key / same hold) | [`an_order_is_sent_again_and_again_and_is_one`] |
 //! | client retries, and the first attempt is paid meanwhile | [`a_repeated_request_keeps_no_places_for_nobody`] |
+//! | Postgres goes in the moment of the commit | [`an_order_that_nobody_heard_was_written_is_an_order`] |
 //! | API dies between insert and commit | [`the_api_dies_between_insert_and_commit`] |
 //! | worker is killed before, during, after the call | `killed::a_worker_is_killed_…` |
 //! | Stripe times out but charged | `stripe::stripe_does_not_answer_and_has_charged` |
@@ -33,10 +34,13 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::{join, join_all};
 use sandbox::stripe::{Fault, Order as Bring, WebhookFault};
+use shared::access::Actor;
+use shared::activity::By;
+use shared::error::Code;
 use shared::holds::{Buyer, Wanted};
 use shared::ids::{EventId, TicketTypeId};
 use shared::orders::jobs::{Chase, ForgetHeard, Purchase};
-use shared::orders::{self, NewOrder};
+use shared::orders::{self, NewOrder, PlacedOrder};
 use tests::{WEBHOOK_SECRET, world, world_with};
 
 use super::*;
@@ -127,53 +131,80 @@ async fn an_order_is_sent_again_and_again_and_is_one() {
     .await;
 }
 
+/// What a guest's request for two free tickets comes to before it is written, the same each time.
+async fn prepared(world: &World, event: &Value) -> PlacedOrder {
+    let id = |value: &Value| {
+        value
+            .as_str()
+            .and_then(|id| id.parse().ok())
+            .expect("an id")
+    };
+    let event_id = EventId(id(&event["id"]));
+    let new = NewOrder {
+        hold_token: None,
+        event_id: Some(event_id),
+        items: vec![Wanted {
+            ticket_type_id: TicketTypeId(id(&event["ticket_types"][0]["id"])),
+            quantity: 2,
+        }],
+        attendees: Vec::new(),
+        email: Some("ada@example.org".into()),
+        payment: None,
+    };
+    let buyer = Buyer {
+        user_id: None,
+        address: "192.0.2.7".into(),
+    };
+    let details = shared::events::public_details(&world.app, event_id).await;
+    let details = details.expect("Postgres").expect("it is public");
+    let order = orders::prepare(&world.app, &details, &buyer, false, new, Some([7; 32])).await;
+    order.expect("its places")
+}
+
 /// As when the first of two equal requests is answered, its order is paid, and only then the second holds its places.
 #[tokio::test]
 async fn a_repeated_request_keeps_no_places_for_nobody() {
     world(async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;
         let event = free_event_of(&organizer, 10).await;
-        let id = |value: &Value| {
-            value
-                .as_str()
-                .and_then(|id| id.parse().ok())
-                .expect("an id")
-        };
-        let event_id = EventId(id(&event["id"]));
-        let new = NewOrder {
-            hold_token: None,
-            event_id: Some(event_id),
-            items: vec![Wanted {
-                ticket_type_id: TicketTypeId(id(&event["ticket_types"][0]["id"])),
-                quantity: 2,
-            }],
-            attendees: Vec::new(),
-            email: Some("ada@example.org".into()),
-            payment: None,
-        };
-        let buyer = Buyer {
-            user_id: None,
-            address: "192.0.2.7".into(),
-        };
-        let details = shared::events::public_details(&world.app, event_id).await;
-        let details = details.expect("Postgres").expect("it is public");
-        let prepared = async || {
-            let seed = Some([7; 32]);
-            orders::prepare(&world.app, &details, &buyer, false, new.clone(), seed)
-                .await
-                .expect("its places")
-        };
-        let first = prepared().await;
+        let first = prepared(world, &event).await;
         world
             .change(async |tx| orders::place(&world.app, tx, &first).await)
             .await;
         world.run_jobs().await;
         assert_eq!(left(world, &event).await, 8);
 
-        let second = prepared().await;
+        let second = prepared(world, &event).await;
         assert_eq!(second.id(), first.id());
         assert_eq!(left(world, &event).await, 6, "held again, for nobody");
         second.withdraw(&world.app, None).await;
+        assert_eq!(left(world, &event).await, 8);
+    })
+    .await;
+}
+
+/// As when Postgres is gone in the moment of a commit that has come about, and the order is written once more.
+#[tokio::test]
+async fn an_order_that_nobody_heard_was_written_is_an_order() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = free_event_of(&organizer, 10).await;
+        let order = prepared(world, &event).await;
+        let place = async |order| {
+            let by = By {
+                actor: Actor::Stranger,
+                cause: None,
+            };
+            orders::place_together(&world.app, order, by).await
+        };
+        let written = place(&order).await.expect("an order");
+        let again = place(&order).await.expect("the same order");
+        assert_eq!(written, again);
+        // Somebody else's of the same hold is another one.
+        let other = prepared(world, &event).await;
+        let refused = place(&other).await.expect_err("there is an order");
+        assert_eq!(refused.code(), Code::HoldAlreadyUsed);
+        world.run_jobs().await;
         assert_eq!(left(world, &event).await, 8);
     })
     .await;
