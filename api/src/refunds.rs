@@ -93,6 +93,7 @@ impl Refunds {
             (Back::ByPolicy, "buyer")
         };
         let reason = cancel.content.reason.as_deref().unwrap_or(by);
+        orders::check_reason(reason)?;
         orders::pay::call_off(app, id, reason).await?;
         let order = orders::read(app, &reader, id).await?;
         if matches!(order.status, OrderStatus::Cancelled | OrderStatus::Refunded) {
@@ -145,6 +146,7 @@ impl Refunds {
         new: Body<NewRefund>,
     ) -> Reply<Once<Made<Refund>>> {
         let (given, back) = meant(&new.content)?;
+        orders::check_reason(&new.content.reason)?;
         orders::read(caller.app(), &organizer(&caller), order_id.0).await?;
         caller
             .once(&new, async |tx| {

@@ -213,6 +213,7 @@ impl Tickets {
             "buyer"
         };
         let reason = cancel.content.reason.as_deref().unwrap_or(by);
+        orders::check_reason(reason)?;
         public
             .change(async |tx| orders::give_up_ticket(tx, id, back, reason).await)
             .await?;

@@ -82,6 +82,17 @@ const LONGEST_ANSWERS: usize = 10_000;
 /// Why an order is over whose event does not take place.
 pub const EVENT_CANCELLED: &str = "event_cancelled";
 
+const SOLD_OUT: &str = "sold_out";
+const PAID_LATE: &str = "paid_late";
+
+/// What somebody says of why they give an order back must not be taken for what we say ourselves.
+pub fn check_reason(reason: &str) -> Result<()> {
+    if [EVENT_CANCELLED, SOLD_OUT, PAID_LATE].contains(&reason.trim()) {
+        return Err(Invalid::field("reason", "has a meaning of its own; use other words").into());
+    }
+    Ok(())
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
     #[error("There is no such order, or it is not yours.")]
@@ -234,14 +245,28 @@ pub struct PlacedOrder {
 #[derive(Debug, Clone)]
 struct Offer {
     event_version: i64,
-    types: Vec<(TicketTypeId, i64)>,
+    types: Vec<OfferedType>,
+}
+
+#[derive(Debug, Clone)]
+struct OfferedType {
+    id: TicketTypeId,
+    version: i64,
+    /// Of all sessions that it includes together: none of them changes without it.
+    sessions: i64,
 }
 
 impl Offer {
     fn of(event: &EventDetails, sale: &Sale) -> Self {
         let types = sale.items.iter().filter_map(|item| {
             let kind = event.kind(item.ticket_type_id)?;
-            Some((kind.id, kind.version))
+            let included = event.sessions.iter();
+            let included = included.filter(|s| kind.included_sessions.contains(&s.code));
+            Some(OfferedType {
+                id: kind.id,
+                version: kind.version,
+                sessions: included.map(|session| session.version).sum(),
+            })
         });
         Self {
             event_version: event.event.version,
@@ -249,10 +274,10 @@ impl Offer {
         }
     }
 
-    /// None that there ever was for a type that was not on offer.
-    fn version_of(&self, id: TicketTypeId) -> i64 {
-        let kind = self.types.iter().find(|(kind, _)| *kind == id);
-        kind.map_or(0, |(_, version)| *version)
+    /// The version of a type, and of its sessions; none that there ever was if it was not on offer.
+    fn versions_of(&self, id: TicketTypeId) -> (i64, i64) {
+        let kind = self.types.iter().find(|kind| kind.id == id);
+        kind.map_or((0, 0), |kind| (kind.version, kind.sessions))
     }
 }
 

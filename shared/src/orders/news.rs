@@ -84,7 +84,7 @@ async fn not_wanted(
 ) -> Result<Letter> {
     let refund = refunds::get(tx, refund_id).await?;
     let why = match refund.reason.as_str() {
-        "sold_out" => "sold_out",
+        super::SOLD_OUT => "sold_out",
         _ if order.status.is_sold() => "paid_twice",
         _ => "too_late",
     };

@@ -77,7 +77,7 @@ pub async fn place_together(app: &App, order: &PlacedOrder, by: By) -> Result<Or
     match app.placing.run(app, placing).await {
         // Postgres was gone in the moment of the commit, and the second try found what the first had written.
         Err(error)
-            if error.code() == Code::HoldAlreadyUsed
+            if matches!(error.code(), Code::HoldAlreadyUsed | Code::ConcurrentUpdate)
                 && store::has_secret(&mut *app.read().await?, order.id, &order.secret).await? =>
         {
             Ok(order.placed(app.clock.now()))

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::EVENT_CANCELLED;
 use super::jobs::{Confirm, News, PayBack, Tell};
 use super::order::Attendee;
 use super::refunds::{self, NewRefund};
 use super::status::{Ask, OrderStatus, Outcome, Provider, Received, Step};
 use super::store::{self, Entry, Line, Locked, Move, NewTicket};
+use super::{EVENT_CANCELLED, PAID_LATE, SOLD_OUT};
 use crate::access::{Actor, Scope};
 use crate::activity::Activity;
 use crate::app::App;
@@ -200,11 +200,11 @@ impl Plan {
                 }
                 (Step::GiveBack, Outcome::Paid(received)) => {
                     let (status, reason) = if !before.waits() {
-                        (before, "paid_late")
+                        (before, PAID_LATE)
                     } else if self.off.contains(&order.event_id) {
                         (OrderStatus::Cancelled, EVENT_CANCELLED)
                     } else {
-                        (OrderStatus::Failed, "sold_out")
+                        (OrderStatus::Failed, SOLD_OUT)
                     };
                     entries.push(entry(order, received));
                     moves.push(Move {

@@ -16,8 +16,8 @@ use crate::holds::SaleItem;
 use crate::ids::{AttemptId, EventId, OrderId, OrganizationId, TicketId, TicketTypeId, UserId};
 use crate::stock::Told;
 
-/// Orders, their items and their first attempts to be paid, in one statement. False if a ticket type has changed since it was
-/// seen; then nothing of it may be committed.
+/// Orders, their items and their first attempts to be paid, in one statement. False if a ticket type or a session of it has
+/// changed since it was seen; then nothing of it may be committed.
 pub(super) async fn insert(
     db: &mut PgConnection,
     orders: &[&PlacedOrder],
@@ -51,14 +51,17 @@ pub(super) async fn insert(
          ), items as (
              insert into order_items (order_id, position, ticket_type_id, name, quantity, price)
              select order_id, position, ticket_type_id, i.name, quantity, i.price
-             from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::int[], $20::bigint[], $21::bigint[])
-                  as i (order_id, position, ticket_type_id, name, quantity, price, seen)
+             from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::int[], $20::bigint[], $21::bigint[],
+                         $22::bigint[])
+                  as i (order_id, position, ticket_type_id, name, quantity, price, seen, seen_sessions)
              join ticket_types t on t.id = ticket_type_id and t.version = seen
+             where seen_sessions = (select sum(s.version) from ticket_type_sessions included
+                                    join event_sessions s on s.id = included.session_id where included.ticket_type_id = t.id)
              returning 1
          ), attempts as (
              insert into payment_attempts (id, order_id, method, token, return_url, status, created_at)
              select id, order_id, method, token, return_url, 'open', $14
-             from unnest($22::uuid[], $23::uuid[], $24::text[], $25::text[], $26::text[])
+             from unnest($23::uuid[], $24::uuid[], $25::text[], $26::text[], $27::text[])
                   as attempt (id, order_id, method, token, return_url)
          )
          select count(*) as \"written!\" from items",
@@ -83,6 +86,7 @@ pub(super) async fn insert(
         &items.quantities,
         &items.prices,
         &items.seen,
+        &items.seen_sessions,
         &attempts.ids,
         &attempts.orders,
         &attempts.methods,
@@ -118,8 +122,9 @@ struct Items {
     names: Vec<String>,
     quantities: Vec<i32>,
     prices: Vec<i64>,
-    /// The versions of their types that were seen.
+    /// The versions of their types that were seen, and of the sessions of those.
     seen: Vec<i64>,
+    seen_sessions: Vec<i64>,
 }
 
 impl Items {
@@ -133,7 +138,9 @@ impl Items {
                 items.names.push(item.name.clone());
                 items.quantities.push(item.quantity);
                 items.prices.push(item.price);
-                items.seen.push(order.seen.version_of(item.ticket_type_id));
+                let (version, sessions) = order.seen.versions_of(item.ticket_type_id);
+                items.seen.push(version);
+                items.seen_sessions.push(sessions);
             }
         }
         items

@@ -18,10 +18,11 @@ pub struct EventCancellation {
     pub done: bool,
     /// Orders that are still paid, or may still be.
     pub orders_standing: i64,
-    /// Refunds for the cancellation that are on their way.
+    /// Refunds that are on their way, for whatever reason.
     pub refunds_open: i64,
+    /// Refunds for the cancellation that have arrived.
     pub refunds_succeeded: i64,
-    /// Refunds that the provider refused: somebody must see to them.
+    /// Refunds that the provider refused, and whose money is still here: somebody must see to them.
     pub refunds_failed: i64,
     /// What has gone back, in the minor unit of the currency.
     pub amount_refunded: i64,
@@ -54,11 +55,11 @@ pub async fn undoing(
                   back.open as "open!", back.succeeded as "succeeded!", back.failed as "failed!", back.amount as "amount!"
            from events e cross join lateral (
                select count(*) filter (where r.status in ('requested', 'processing')) as open,
-                      count(*) filter (where r.status = 'succeeded') as succeeded,
-                      count(*) filter (where r.status = 'failed') as failed,
-                      coalesce(sum(r.amount) filter (where r.status = 'succeeded'), 0)::bigint as amount
+                      count(*) filter (where r.status = 'succeeded' and r.reason = $2) as succeeded,
+                      count(*) filter (where r.status = 'failed' and o.paid - o.refunded >= r.amount) as failed,
+                      coalesce(sum(r.amount) filter (where r.status = 'succeeded' and r.reason = $2), 0)::bigint as amount
                from orders o join refunds r on r.order_id = o.id
-               where o.event_id = e.id and r.reason = $2
+               where o.event_id = e.id
            ) back
            where e.id = $1"#,
         event_id as _,

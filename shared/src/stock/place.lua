@@ -3,7 +3,10 @@
 -- ask: {id, buyer, deadline, ordered, parts, items, proof, sale, most_holds}
 lapse()
 local known = hold_of(ask.id)
-if known then
+if known and not known.ordered and known.deadline <= now then
+    -- It is over, and not yet forgotten.
+    forget(ask.id, known)
+elseif known then
     return answer('placed', { deadline = known.deadline })
 end
 

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use shared::Tx;
-use shared::events::{self, Status, StatusChange, TicketTypeChange};
+use shared::events::{self, SessionChange, Status, StatusChange, TicketTypeChange};
 use shared::ids::{EventId, TicketTypeId};
 use shared::patch::Patch;
 use shared::version::Expected;
@@ -472,6 +472,28 @@ async fn nothing_is_sold_of_an_event_that_is_on_sale_in_memory_only() {
         let new = card_order(&event, 2, "pm_card_visa");
         let answer = world.stranger().post("/orders", &new).await;
         answer.refused(409, "EVENT_NOT_ON_SALE");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_sold_for_a_session_that_is_stopped() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        changed_unheard(world, &event, async |tx, id| {
+            let stopped = SessionChange {
+                active: Patch::Set(false),
+                ..SessionChange::default()
+            };
+            events::change_session(tx, id, "S1", Expected::Any, stopped, None).await?;
+            Ok(())
+        })
+        .await;
+        let new = card_order(&event, 2, "pm_card_visa");
+        let answer = world.stranger().post("/orders", &new).await;
+        assert_eq!(answer.status, 409, "{}", answer.text);
+        assert_eq!(left(world, &event).await, 0, "there is nothing to be had");
     })
     .await;
 }

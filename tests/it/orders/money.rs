@@ -314,3 +314,26 @@ async fn nobody_is_charged_for_an_event_that_was_cancelled_meanwhile() {
     })
     .await;
 }
+
+/// Or an order that is called off by hand would be told of as if its event were cancelled.
+#[tokio::test]
+async fn what_people_say_is_not_taken_for_what_we_say() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let order = bought(
+            world,
+            &world.stranger(),
+            &card_order(&event, 1, "pm_card_visa"),
+        )
+        .await;
+        let ours = json!({"reason": "event_cancelled"});
+        let place = format!("/orders/{}", order["id"].as_str().expect("an id"));
+        let cancel = organizer.put(&format!("{place}/cancel"), &ours).await;
+        assert_eq!(cancel.bad_fields(), ["reason"]);
+        let refund = organizer.post(&format!("{place}/refunds"), &ours).await;
+        assert_eq!(refund.bad_fields(), ["reason"]);
+        assert_eq!(again(&world.stranger(), &order).await["status"], "paid");
+    })
+    .await;
+}
