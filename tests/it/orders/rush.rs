@@ -217,3 +217,57 @@ async fn the_same_while_processes_are_killed_and_replaced() {
     })
     .await;
 }
+
+/// Whoever orders keeps the event as it is for a moment, and there are always some; an organizer gets through all the same.
+#[tokio::test]
+async fn sales_are_stopped_in_the_middle_of_a_rush() {
+    tests::many_connections();
+    world_with(&CROWD, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = free_event_of(&organizer, 100_000).await;
+        let apis = [
+            processes::api(world).await,
+            processes::api(world).await,
+            processes::api(world).await,
+        ];
+        let (stopped, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let guest = world.stranger();
+        let buy = async |buyer: usize| {
+            let guest = guest.at(&apis[buyer % apis.len()].1);
+            let new = free_order(&event, 1);
+            while stopped.load(Ordering::Relaxed) == 0 {
+                let guest = if buyer.is_multiple_of(2) {
+                    guest.with("idempotency-key", &ids::url_token())
+                } else {
+                    guest.clone()
+                };
+                let answer = guest.post("/orders", &new).await;
+                answered.fetch_add(1, Ordering::Relaxed);
+                if answer.status != 202 {
+                    answer.refused(409, "EVENT_NOT_ON_SALE");
+                }
+            }
+        };
+        let stop = async {
+            while answered.load(Ordering::Relaxed) < 300 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let status = format!("/events/{}/status", event["id"].as_str().expect("an id"));
+            let on_hold = json!({"status": "on_hold", "reason": "Storm", "version": 2});
+            let answer = organizer.put(&status, &on_hold).await;
+            stopped.store(1, Ordering::Relaxed);
+            answer.expect(200);
+            // From here on nobody buys, whatever a process remembers.
+            for (_, api) in &apis {
+                let late = guest.at(api).post("/orders", &free_order(&event, 1)).await;
+                late.refused(409, "EVENT_NOT_ON_SALE");
+            }
+        };
+        let buyers = stream::iter(0..60).for_each_concurrent(None, buy);
+        join(stop, buyers).await;
+        for (process, _) in apis {
+            killed(process).await;
+        }
+    })
+    .await;
+}
