@@ -249,7 +249,7 @@ async fn sales_are_stopped_in_the_middle_of_a_rush() {
             }
         };
         let stop = async {
-            while answered.load(Ordering::Relaxed) < 300 {
+            while answered.load(Ordering::Relaxed) < 200 {
                 sleep(Duration::from_millis(1)).await;
             }
             let status = format!("/events/{}/status", event["id"].as_str().expect("an id"));
@@ -263,7 +263,7 @@ async fn sales_are_stopped_in_the_middle_of_a_rush() {
                 late.refused(409, "EVENT_NOT_ON_SALE");
             }
         };
-        let buyers = stream::iter(0..60).for_each_concurrent(None, buy);
+        let buyers = stream::iter(0..20).for_each_concurrent(None, buy);
         join(stop, buyers).await;
         for (process, _) in apis {
             killed(process).await;
