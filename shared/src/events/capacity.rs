@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Event, EventError, Session, TicketType, store};
+use super::{Event, EventError, Session, TicketType, pools};
 use crate::access::Scope;
 use crate::app::App;
 use crate::error::Result;
@@ -35,7 +35,7 @@ pub async fn set_aside(
         return Ok(None);
     };
     let mut db = app.read().await?;
-    let Some(pool) = store::pool_of(&mut db, id, part).await? else {
+    let Some(pool) = pools::pool_of(&mut db, id, part).await? else {
         drop(db);
         check_limit(app, scope, id, part, capacity).await?;
         return Ok(None);
@@ -69,11 +69,11 @@ async fn check_limit(
         Part::Session(_) => return Ok(()),
     };
     let mut db = app.read().await?;
-    let inventory = store::inventory(&mut db, id).await?;
+    let inventory = pools::inventory(&mut db, id).await?;
     if inventory.is_none_or(|inventory| scope.require(inventory.organization_id).is_err()) {
         return Ok(());
     }
-    let (sold, _) = store::taken_before(&mut db, pool, id).await?;
+    let (sold, _) = pools::taken_before(&mut db, pool, id).await?;
     drop(db);
     let (now, holds) = (app.clock.now(), app.stock.holds(id).await?);
     let live = holds.into_values().filter(|hold| hold.lives(now));
@@ -105,9 +105,9 @@ impl PoolOf {
     ) -> Result<()> {
         let Some(capacity) = capacity else {
             tx.tell_places(Places::Rearranged(self.event_id));
-            return store::delete_pool(tx, self.id).await;
+            return pools::delete_pool(tx, self.id).await;
         };
-        let Some(before) = store::lock_pool(tx, self.id).await? else {
+        let Some(before) = pools::lock_pool(tx, self.id).await? else {
             tx.tell_places(Places::Rearranged(self.event_id));
             return self.limit(tx, capacity).await;
         };
@@ -121,7 +121,7 @@ impl PoolOf {
             let current = self.version;
             return Err(VersionError::Stale { current }.into());
         }
-        let told = store::resize_pool(tx, self.id, capacity).await?;
+        let told = pools::resize_pool(tx, self.id, capacity).await?;
         tx.tell_places(Places::moved(self.event_id, aside, told));
         Ok(())
     }
@@ -130,12 +130,12 @@ impl PoolOf {
 impl PoolOf {
     /// Something that had no limit gets one, against which everything counts that is sold or ordered already.
     async fn limit(&self, tx: &mut Tx, capacity: i32) -> Result<()> {
-        let (sold, ordered) = store::taken_before(tx, self.id, self.event_id).await?;
+        let (sold, ordered) = pools::taken_before(tx, self.id, self.event_id).await?;
         if sold + ordered > capacity {
             let taken = (sold + ordered).into();
             return Err(EventError::CapacityBelowSold { taken }.into());
         }
-        store::insert_pool(tx, self.id, self.event_id, self.kind, capacity, sold).await
+        pools::insert_pool(tx, self.id, self.event_id, self.kind, capacity, sold).await
     }
 }
 

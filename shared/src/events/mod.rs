@@ -13,6 +13,7 @@ mod event;
 mod filter;
 pub mod list;
 mod live;
+mod pools;
 mod prices;
 mod refund_policy;
 mod search;
@@ -231,7 +232,7 @@ pub async fn set_status(
 pub async fn delete(tx: &mut Tx, id: EventId, seen: Expected) -> Result<()> {
     let event = lock(tx, id).await?;
     seen.check(event.version)?;
-    let sold = store::sold(tx, id).await?;
+    let sold = pools::sold(tx, id).await?;
     if sold > 0 || store::has_orders(tx, id).await? {
         return Err(EventError::HasRegistrations { sold }.into());
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{EventError, Status, lock, record, store};
+use super::{EventError, Status, lock, pools, record, store};
 use crate::access::Scope;
 use crate::activity::Activity;
 use crate::app::App;
@@ -109,7 +109,7 @@ pub async fn ensure_pool(tx: &mut Tx, id: EventId) -> Result<()> {
     if event.own_capacity.is_some() {
         return Ok(());
     }
-    let capacity = store::seats_of_sessions(tx, id).await?;
+    let capacity = pools::seats_of_sessions(tx, id).await?;
     event.pool().fit(tx, Some(capacity), None).await?;
     event.own_capacity = Some(capacity);
     event.version += 1;
@@ -129,9 +129,9 @@ async fn change(
     claim: Option<Claim>,
     held: i64,
 ) -> Result<Seats> {
-    let inventory = store::inventory(tx, id).await?;
+    let inventory = pools::inventory(tx, id).await?;
     let inventory = ours(tx.scope(), inventory)?;
-    let Some(told) = store::move_seats(tx, id, seats, version).await? else {
+    let Some(told) = pools::move_seats(tx, id, seats, version).await? else {
         return Err(refusal(tx, id, version).await?);
     };
     tx.record(Activity {
@@ -145,7 +145,7 @@ async fn change(
         sold: told.sold.into(),
         held: held.max(0),
     };
-    let inventory = store::Inventory {
+    let inventory = pools::Inventory {
         version: told.version,
         ..inventory
     };
@@ -155,7 +155,7 @@ async fn change(
 
 /// Why no seats were moved.
 async fn refusal(tx: &mut Tx, id: EventId, version: i64) -> Result<Error> {
-    let inventory = store::inventory(tx, id).await?;
+    let inventory = pools::inventory(tx, id).await?;
     let current = inventory.map_or(version, |inventory| inventory.version);
     if current == version {
         return Ok(EventError::SeatsNotTaken.into());
@@ -163,17 +163,17 @@ async fn refusal(tx: &mut Tx, id: EventId, version: i64) -> Result<Error> {
     Ok(VersionError::Stale { current }.into())
 }
 
-async fn inventory(app: &App, scope: &Scope, id: EventId) -> Result<store::Inventory> {
-    ours(scope, store::inventory(&mut *app.read().await?, id).await?)
+async fn inventory(app: &App, scope: &Scope, id: EventId) -> Result<pools::Inventory> {
+    ours(scope, pools::inventory(&mut *app.read().await?, id).await?)
 }
 
 /// To whoever may not act for its organization, an event does not exist.
-fn ours(scope: &Scope, inventory: Option<store::Inventory>) -> Result<store::Inventory> {
-    let ours = |inventory: &store::Inventory| scope.require(inventory.organization_id).is_ok();
+fn ours(scope: &Scope, inventory: Option<pools::Inventory>) -> Result<pools::Inventory> {
+    let ours = |inventory: &pools::Inventory| scope.require(inventory.organization_id).is_ok();
     Ok(inventory.filter(ours).ok_or(EventError::NotFound)?)
 }
 
-impl store::Inventory {
+impl pools::Inventory {
     fn seats(&self, event_id: EventId, available_seats: i64) -> Seats {
         Seats {
             event_id,

@@ -5,7 +5,7 @@ use poem_openapi::Object;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{EventError, lock, prices, record_part, store};
+use super::{EventError, lock, pools, prices, record_part, store};
 use crate::activity;
 use crate::clock::Time;
 use crate::error::{Invalid, Result};
@@ -187,7 +187,7 @@ pub async fn delete_session(tx: &mut Tx, id: EventId, code: &str, seen: Expected
 pub(super) async fn insert_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<SessionId> {
     let session_id = SessionId::fresh(tx.now());
     store::insert_session(tx, id, session_id, &new).await?;
-    store::insert_pool(tx, session_id.into(), id, "session", new.capacity, 0).await?;
+    pools::insert_pool(tx, session_id.into(), id, "session", new.capacity, 0).await?;
     tx.tell_places(Places::Rearranged(id));
     Ok(session_id)
 }

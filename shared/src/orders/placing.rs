@@ -1,12 +1,14 @@
 //! Writing orders: those that are placed at the same moment in one transaction, where each is followed by the work that
 //! it asks for.
 
+mod statements;
+
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Order, OrderError, PaymentMethod, PlacedOrder, jobs, store, within_buyer_limits};
+use super::{Order, OrderError, PaymentMethod, PlacedOrder, jobs, store};
 use crate::access::{Actor, Scope};
 use crate::activity::{Activity, By};
 use crate::app::App;
@@ -104,7 +106,7 @@ async fn write(app: &App, tx: &mut Tx, orders: &[&PlacedOrder]) -> Result<()> {
     let is_old = |order: &&&PlacedOrder| current(order) != Some(order.seen.event_version);
     let mut old: Vec<&&PlacedOrder> = orders.iter().filter(is_old).collect();
     let at = tx.now();
-    if old.is_empty() && !store::insert(tx, orders, at).await? {
+    if old.is_empty() && !statements::insert(tx, orders, at).await? {
         // It is not told of which of them.
         old = orders.iter().collect();
     }
@@ -115,6 +117,29 @@ async fn write(app: &App, tx: &mut Tx, orders: &[&PlacedOrder]) -> Result<()> {
     app.caches.forget(&changed);
     let current = current(first).unwrap_or_default();
     Err(OrderError::OfferChanged { current }.into())
+}
+
+async fn within_buyer_limits(tx: &mut Tx, order: &PlacedOrder) -> Result<()> {
+    statements::lock_buyer(tx, order.event_id, order.user_id, &order.email).await?;
+    let bought = statements::bought_by(tx, order.event_id, order.user_id, &order.email).await?;
+    for &(ticket_type_id, most) in &order.limits {
+        let already = bought.iter().find(|(id, _)| *id == ticket_type_id);
+        let already = already.map_or(0, |(_, number)| *number);
+        let items = order.sale.items.iter();
+        let wanted: i32 = items
+            .filter(|item| item.ticket_type_id == ticket_type_id)
+            .map(|item| item.quantity)
+            .sum();
+        if already + i64::from(wanted) > i64::from(most) {
+            return Err(OrderError::BuyerLimit {
+                ticket_type_id,
+                most,
+                already,
+            }
+            .into());
+        }
+    }
+    Ok(())
 }
 
 fn follow_up(tx: &mut Tx, order: &PlacedOrder, trace: Option<String>) {
@@ -138,8 +163,8 @@ fn follow_up(tx: &mut Tx, order: &PlacedOrder, trace: Option<String>) {
 /// An order that waits for its buyer keeps its places for long: nobody has an event sold out by promises.
 async fn keeps_few_waiting(tx: &mut Tx, order: &PlacedOrder, most: u32) -> Result<()> {
     let buyer = &order.hold.buyer;
-    store::lock_buyer(tx, order.event_id, None, buyer).await?;
-    let waiting = store::kept_waiting(tx, order.event_id, buyer).await?;
+    statements::lock_buyer(tx, order.event_id, None, buyer).await?;
+    let waiting = statements::kept_waiting(tx, order.event_id, buyer).await?;
     if waiting >= i64::from(most) {
         return Err(HoldError::TooMany.into());
     }
