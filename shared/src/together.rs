@@ -146,6 +146,8 @@ async fn do_alone<P: Piece>(request: Request<P>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures_util::future::{join, join_all};
 
     use super::*;
@@ -161,7 +163,11 @@ mod tests {
         Panics,
         /// Is never done.
         Hangs,
+        /// Is noted when it is done.
+        Noted,
     }
+
+    static NOTED: AtomicUsize = AtomicUsize::new(0);
 
     impl Piece for Number {
         type Done = u128;
@@ -171,7 +177,7 @@ mod tests {
         fn subject(&self) -> Uuid {
             match self {
                 Self::Of(number) => Uuid::from_u128(*number),
-                Self::Bad | Self::Panics | Self::Hangs => Uuid::nil(),
+                Self::Bad | Self::Panics | Self::Hangs | Self::Noted => Uuid::nil(),
             }
         }
 
@@ -183,6 +189,7 @@ mod tests {
             }
             let done = pieces.iter().map(|piece| match piece {
                 Self::Of(number) => Ok(*number),
+                Self::Noted => Ok(NOTED.fetch_add(1, Ordering::SeqCst) as u128),
                 Self::Bad => Err(Error::Unavailable("bad".into())),
                 Self::Panics | Self::Hangs => panic!("it panics"),
             });
@@ -245,5 +252,21 @@ mod tests {
         assert!(hung.is_err() && next.is_err(), "they were in one batch");
         let next = together.run(&app, Number::Of(7)).await;
         assert_eq!(next.expect("done"), 7);
+    }
+
+    #[tokio::test]
+    async fn whoever_has_hung_up_is_not_served() {
+        let (app, together) = (app(), Together::default());
+        let moment = Number::PATIENCE / 4;
+        let gives_up = async {
+            // Its turn would come when that of the other is over.
+            tokio::time::sleep(moment).await;
+            timeout(moment, together.run(&app, Number::Noted)).await
+        };
+        let (hung, waited) = join(together.run(&app, Number::Hangs), gives_up).await;
+        assert!(hung.is_err() && waited.is_err());
+        let next = together.run(&app, Number::Of(7)).await;
+        assert_eq!(next.expect("done"), 7);
+        assert_eq!(NOTED.load(Ordering::SeqCst), 0);
     }
 }
