@@ -14,6 +14,14 @@ mod waiting;
 use serde_json::{Value, json};
 use tests::{Answer, Client, World, on_sale, standard, workshop};
 
+/// Everybody comes from one address, and nobody is told to come later, however slow the machine and however many other tests
+/// share it.
+pub(crate) const CROWD: [(&str, &str); 3] = [
+    ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0"),
+    ("HOLDFAST_HOLDS_PER_ADDRESS", "10000"),
+    ("HOLDFAST_DATABASE_ACQUIRE_TIMEOUT", "1m"),
+];
+
 /// An event of the organizer's with so many places at 45 euros.
 pub(crate) async fn event_of(organizer: &Client, capacity: i32) -> Value {
     let mut event = workshop();
@@ -41,6 +49,13 @@ pub(crate) fn card_order(event: &Value, quantity: i32, card: &str) -> Value {
 
 pub(crate) fn free_order(event: &Value, quantity: i32) -> Value {
     json!({"event_id": event["id"], "items": wanted(event, quantity), "email": "ada@example.org"})
+}
+
+/// Calls an event off that is as it was when it was published.
+pub(crate) async fn cancel_event(organizer: &Client, event: &Value) {
+    let status = format!("/events/{}/status", event["id"].as_str().expect("an id"));
+    let cancelled = json!({"status": "cancelled", "reason": "Storm", "version": event["version"]});
+    organizer.put(&status, &cancelled).await.expect(200);
 }
 
 /// Where a guest finds their order.

@@ -492,7 +492,7 @@ async fn nothing_is_sold_for_a_session_that_is_stopped() {
         .await;
         let new = card_order(&event, 2, "pm_card_visa");
         let answer = world.stranger().post("/orders", &new).await;
-        assert_eq!(answer.status, 409, "{}", answer.text);
+        answer.refused(409, "EVENT_NOT_ON_SALE");
         assert_eq!(left(world, &event).await, 0, "there is nothing to be had");
     })
     .await;

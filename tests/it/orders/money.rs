@@ -240,11 +240,7 @@ async fn a_cancelled_event_gives_everything_back() {
         waiting["payment"] = json!({"method": "client"});
         let waiting = bought(world, &guest, &waiting).await;
         let place = format!("/events/{}", event["id"].as_str().expect("an id"));
-        let cancel = json!({"status": "cancelled", "reason": "Storm", "version": 2});
-        organizer
-            .put(&format!("{place}/status"), &cancel)
-            .await
-            .expect(200);
+        cancel_event(&organizer, &event).await;
         world
             .stripe()
             .misbehave("refunds.create", Fault::CutBefore, 3);
@@ -277,12 +273,6 @@ async fn a_cancelled_event_gives_everything_back() {
     .await;
 }
 
-async fn cancel(organizer: &Client, event: &Value) {
-    let status = format!("/events/{}/status", event["id"].as_str().expect("an id"));
-    let cancelled = json!({"status": "cancelled", "reason": "Storm", "version": event["version"]});
-    organizer.put(&status, &cancelled).await.expect(200);
-}
-
 #[tokio::test]
 async fn nobody_is_charged_for_an_event_that_was_cancelled_meanwhile() {
     world(async |world| {
@@ -296,8 +286,8 @@ async fn nobody_is_charged_for_an_event_that_was_cancelled_meanwhile() {
         for new in [card_order(&event, 2, "pm_card_visa"), free_order(&free, 1)] {
             orders.push(guest.post("/orders", &new).await.expect(202));
         }
-        cancel(&organizer, &event).await;
-        cancel(&organizer, &free).await;
+        cancel_event(&organizer, &event).await;
+        cancel_event(&organizer, &free).await;
         // The orders themselves are seen to before the jobs that undo whatever was sold.
         world.run_jobs().await;
         for order in &orders {

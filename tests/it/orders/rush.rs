@@ -27,13 +27,6 @@ const PLACES_OF_THE_SECOND: i64 = 2_000;
 /// For everything that a rush leaves to do, its mails among it. It takes a fifth of that on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// Everybody comes from one address, and nobody is told to come later, however slow the machine.
-const CROWD: [(&str, &str); 3] = [
-    ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0"),
-    ("HOLDFAST_HOLDS_PER_ADDRESS", "10000"),
-    ("HOLDFAST_DATABASE_ACQUIRE_TIMEOUT", "1m"),
-];
-
 /// An event of two sessions. Its first ticket type is for the first of them, its second for both.
 async fn two_sessions(organizer: &Client) -> Value {
     let mut event = workshop();

@@ -17,13 +17,6 @@ const WAITERS: usize = 10;
 /// For so long nothing is asked while they wait.
 const QUIET: Duration = Duration::from_secs(2);
 
-const CROWD: [(&str, &str); 3] = [
-    ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0"),
-    ("HOLDFAST_HOLDS_PER_ADDRESS", "1000"),
-    // A thousand look at once how it stands, and other tests share the machine.
-    ("HOLDFAST_DATABASE_ACQUIRE_TIMEOUT", "1m"),
-];
-
 /// Over how many connections of others anything was asked lately.
 async fn used(db: &mut PgConnection) -> i64 {
     let used = sqlx::query_scalar(

@@ -86,20 +86,14 @@ async fn a_worker_is_killed_in_the_middle_of_settling() {
 #[tokio::test]
 async fn a_worker_is_killed_while_it_undoes_a_cancelled_event() {
     const ORDERS: usize = 150;
-    let crowd = [
-        ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0"),
-        ("HOLDFAST_HOLDS_PER_ADDRESS", "1000"),
-    ];
-    world_with(&crowd, async |world| {
+    world_with(&CROWD, async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;
         let event = free_event_of(&organizer, 200).await;
         let (guest, new) = (world.stranger(), free_order(&event, 1));
         join_all((0..ORDERS).map(async |_| guest.post("/orders", &new).await.expect(202))).await;
         world.run_jobs().await;
         let place = format!("/events/{}", event["id"].as_str().expect("an id"));
-        let cancelled = json!({"status": "cancelled", "reason": "Storm", "version": 2});
-        let status = format!("{place}/status");
-        organizer.put(&status, &cancelled).await.expect(200);
+        cancel_event(&organizer, &event).await;
 
         // It comes as far as the order that somebody else has in hand.
         let mut held = world.app.pool().begin().await.expect("a transaction");

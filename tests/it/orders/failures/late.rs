@@ -37,6 +37,17 @@ async fn charged_late(world: &World) {
     world.run_jobs().await;
 }
 
+/// All of it, for no ticket.
+async fn has_gone_back(world: &World, order: &Value) -> Value {
+    let order = again(&world.stranger(), order).await;
+    assert_eq!(
+        (&order["status"], &order["paid"], &order["refunded"]),
+        (&json!("refunded"), &json!(9000), &json!(9000))
+    );
+    assert_eq!(order["tickets"], json!([]));
+    order
+}
+
 #[tokio::test]
 async fn money_comes_late_and_the_places_are_still_there() {
     world_with(&HASTY, async |world| {
@@ -57,19 +68,12 @@ async fn money_comes_late_and_the_event_is_cancelled() {
         let organizer = world.organizer("lighthouse").await.organizer;
         let event = event_of(&organizer, 10).await;
         let order = expired_too_early(world, &event).await;
-        let status = format!("/events/{}/status", event["id"].as_str().expect("an id"));
-        let cancelled = json!({"status": "cancelled", "reason": "Storm", "version": 2});
-        organizer.put(&status, &cancelled).await.expect(200);
+        cancel_event(&organizer, &event).await;
         world.run_jobs().await;
         charged_late(world).await;
         world.stripe().deliver_webhooks(Bring::AsMade).await;
         world.run_jobs().await;
-        let order = again(&world.stranger(), &order).await;
-        assert_eq!(
-            (&order["status"], &order["paid"], &order["refunded"]),
-            (&json!("refunded"), &json!(9000), &json!(9000))
-        );
-        assert_eq!(order["tickets"], json!([]));
+        has_gone_back(world, &order).await;
     })
     .await;
 }
@@ -84,12 +88,7 @@ async fn money_comes_late_and_the_places_are_gone() {
         charged_late(world).await;
         world.stripe().deliver_webhooks(Bring::Reversed).await;
         world.run_jobs().await;
-        let order = again(&world.stranger(), &order).await;
-        assert_eq!(
-            (&order["status"], &order["paid"], &order["refunded"]),
-            (&json!("refunded"), &json!(9000), &json!(9000))
-        );
-        assert_eq!(order["tickets"], json!([]));
+        let order = has_gone_back(world, &order).await;
         let refunds = place_of_refunds(&order);
         let refunds = world.stranger().get(&refunds).await.expect(200);
         assert_eq!(refunds.as_array().expect("refunds").len(), 1);
