@@ -226,6 +226,44 @@ async fn a_slow_answer_blocks_neither_other_mails_nor_the_database() {
     .await;
 }
 
+/// Whether somebody waits for the table of mails.
+async fn waits_for_mails(world: &World) -> bool {
+    let waits =
+        "select count(*) > 0 from pg_locks where relation = 'mails'::regclass and not granted";
+    let waits = sqlx::query_scalar(waits).fetch_one(world.app.pool());
+    waits.await.expect("an answer")
+}
+
+/// Sending it again would be the other way out.
+#[tokio::test]
+async fn a_mail_that_was_taken_is_written_down_when_postgres_can_again() {
+    let hasty = [("HOLDFAST_DATABASE_LOCK_TIMEOUT", "200ms")];
+    world_with(&hasty, async |world| {
+        let (ada, thinks) = ("ada@example.org".to_owned(), Duration::from_millis(500));
+        world.inbox.misbehave(Fault::Slow(ada, thinks));
+        let id = write(world, "ada@example.org").await;
+        let meanwhile = async {
+            eventually(|| world.inbox.connections() == 1).await;
+            let mut away = world.app.pool().begin().await.expect("a transaction");
+            sqlx::query("lock table mails in access exclusive mode")
+                .execute(&mut *away)
+                .await
+                .expect("a lock");
+            // It is tried, in vain, and tried again.
+            for waits in [true, false, true] {
+                while waits_for_mails(world).await != waits {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            away.rollback().await.expect("it is back");
+        };
+        tokio::join!(world.run_jobs(), meanwhile);
+        assert_sent(world, id, 1).await;
+        assert_eq!(recipients(world), ["ada@example.org"]);
+    })
+    .await;
+}
+
 async fn open_transactions(world: &World) -> i64 {
     let query = sqlx::query_scalar(
         "select count(*) from pg_stat_activity

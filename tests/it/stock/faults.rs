@@ -348,3 +348,29 @@ async fn more_holds_than_one_call_clears_away_lapse_all_the_same() {
     })
     .await;
 }
+
+/// A request that is tried again holds its places under the same name; what is left of the first try holds nothing.
+#[tokio::test]
+async fn a_hold_that_is_over_and_not_cleared_away_is_held_anew() {
+    world(async |world| {
+        let app = &world.app;
+        let event = event(world, 500).await;
+        for _ in 0..450 {
+            event.take(app, 1).await;
+        }
+        // The last that is cleared away.
+        let mut last = event.hold(app, 1);
+        last.deadline += TimeDelta::seconds(30);
+        place(app, &last).await.expect("Redis answers");
+        world.pass(TimeDelta::minutes(11));
+        last.deadline = app.clock.now() + TimeDelta::minutes(10);
+        let again = place(app, &last).await.expect("Redis answers");
+        assert!(matches!(again, Placed::Placed { .. }), "{again:?}");
+        let now = app.clock.now();
+        let found = app.stock.look(now, event.id, last.id, &last.proof).await;
+        assert!(found.expect("Redis answers").is_some(), "it lives");
+        while event.level(app).await.0.held > 1 {}
+        assert_eq!(event.level(app).await.0, level(500, 0, 1));
+    })
+    .await;
+}
