@@ -80,8 +80,8 @@ impl Offer {
 }
 
 /// Checks what is to be ordered, and takes the hold for it or holds what is wanted. After that it is written by
-/// [`place`], or given up by [`PlacedOrder::withdraw`]. What comes from the same `seed` holds its places once. Who sells
-/// for the organizer may have more orders waiting to be paid than a buyer.
+/// [`super::place`], or given up by [`PlacedOrder::withdraw`]. What comes from the same `seed` holds its places once.
+/// Who sells for the organizer may have more orders waiting to be paid than a buyer.
 pub async fn prepare(
     app: &App,
     event: &EventDetails,
