@@ -13,7 +13,7 @@ use shared::events::{self, Availability, EventError, TicketTypeAvailability};
 use shared::ids::TicketTypeId;
 use shared::stock;
 
-use crate::events::find_kept;
+use crate::events::find;
 use crate::http::allowed::Public;
 use crate::http::answer::Reply;
 use crate::http::tags::Tag;
@@ -36,7 +36,7 @@ impl AvailabilityPaths {
         operation_id = "read_availability"
     )]
     async fn read(&self, public: Public, event_id: Path<String>) -> Reply<Json<Availability>> {
-        let details = find_kept(&public, &event_id.0).await?;
+        let details = find(&public, &event_id.0).await?;
         Ok(Json(events::availability(public.app(), &details).await?))
     }
 
@@ -56,7 +56,7 @@ impl AvailabilityPaths {
         public: Public,
         event_id: Path<String>,
     ) -> Reply<EventStream<BoxStream<'static, Availability>>> {
-        let details = find_kept(&public, &event_id.0).await?;
+        let details = find(&public, &event_id.0).await?;
         // Whoever joins others who watch already hears first what those know.
         let mut watched = events::watch(public.app(), details.event.id);
         watched.mark_changed();
@@ -86,7 +86,7 @@ impl AvailabilityPaths {
         let mut db = public.read().await?;
         let event_id = events::of_ticket_type(&mut db, ticket_type_id.0).await?;
         drop(db);
-        let details = find_kept(&public, &event_id.to_string()).await;
+        let details = find(&public, &event_id.to_string()).await;
         let details = details.map_err(|error| match error.code() {
             Code::EventNotFound => EventError::TicketTypeNotFound.into(),
             _ => error,

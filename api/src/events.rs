@@ -1,5 +1,7 @@
 //! Routes of events, their sessions and ticket types.
 
+use std::sync::Arc;
+
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -7,11 +9,12 @@ use shared::access::Right;
 use shared::clock::Time;
 use shared::events::{
     self, Cancellation, Cancelled, EventChange, EventDetails, EventFilter, EventNow, EventPage,
-    EventSort, EventType, NewEvent, NewSession, NewTicketType, Part, Session, SessionChange,
-    Status, StatusChange, TicketType, TicketTypeChange, TicketTypeNow, Viewer,
+    EventSort, EventType, KeptEvent, NewEvent, NewSession, NewTicketType, Part, Session,
+    SessionChange, Status, StatusChange, TicketType, TicketTypeChange, TicketTypeNow, Viewer,
 };
 use shared::ids::{EventId, OrganizationId, TicketTypeId, UserId, VenueId};
 use shared::page::{All, Paging};
+use shared::shown::Shown;
 
 use crate::http::allowed::{Allowed, Permission, Public, permissions};
 use crate::http::answer::{Created, Found, Gone, Listed, Once, Reply, Versioned};
@@ -144,7 +147,7 @@ impl Events {
             sort: sort.0,
             descending: order.0.map(|order| order == Direction::Desc),
         };
-        Ok(Listed::new(list_for(&public, &filter, paging).await?))
+        Ok(Listed::shown(list_for(&public, &filter, paging).await?))
     }
 
     /// List the events to put forward
@@ -164,7 +167,7 @@ impl Events {
             featured: Some(true),
             ..EventFilter::default()
         };
-        Ok(Listed::new(list_for(&public, &filter, paging).await?))
+        Ok(Listed::shown(list_for(&public, &filter, paging).await?))
     }
 
     /// List my events
@@ -202,7 +205,7 @@ impl Events {
             descending: order.0.map(|order| order == Direction::Desc),
             ..EventFilter::default()
         };
-        Ok(Listed::new(list_for(&caller, &filter, paging).await?))
+        Ok(Listed::shown(list_for(&caller, &filter, paging).await?))
     }
 
     /// Create an event
@@ -235,7 +238,8 @@ impl Events {
     )]
     async fn read(&self, public: Public, event_id: Path<String>) -> Reply<Found<EventNow>> {
         let event = find(&public, &event_id.0).await?;
-        Ok(Found::new(event))
+        let shown = events::cache::shown(public.app(), &event, public.now()).await?;
+        Ok(Found::shown(event.event.version, shown))
     }
 
     /// Change an event
@@ -352,7 +356,8 @@ impl Events {
         public: Public,
         event_id: Path<String>,
     ) -> Reply<Listed<All<Session>>> {
-        let items = find(&public, &event_id.0).await?.details.sessions;
+        let event = EventDetails::clone(&*find(&public, &event_id.0).await?);
+        let items = at_this_moment(&public, event).await?.details.sessions;
         Ok(Listed::new(All { items }))
     }
 
@@ -446,8 +451,8 @@ impl Events {
         public: Public,
         event_id: Path<String>,
     ) -> Reply<Listed<All<TicketTypeNow>>> {
-        let details = find_kept(&public, &event_id.0).await?;
-        let items = events::ticket_types(public.app(), details).await?;
+        let event = find(&public, &event_id.0).await?;
+        let items = events::ticket_types(public.app(), &event).await?;
         Ok(Listed::new(All { items }))
     }
 
@@ -535,15 +540,9 @@ async fn list_for<P: Permission>(
     caller: &Allowed<P>,
     filter: &EventFilter,
     paging: Paging,
-) -> shared::Result<EventPage> {
+) -> shared::Result<Shown<EventPage>> {
     let (viewer, now) = (viewer(caller), caller.now());
     events::cache::list(caller.app(), &viewer, now, filter, paging).await
-}
-
-/// The event as this caller may see it, with the numbers of this moment.
-async fn find(public: &Public, name: &str) -> shared::Result<EventNow> {
-    let details = find_kept(public, name).await?;
-    at_this_moment(public, details).await
 }
 
 async fn at_this_moment<P: Permission>(
@@ -554,13 +553,6 @@ async fn at_this_moment<P: Permission>(
 }
 
 /// The event as this caller may see it, from memory: whoever needs the numbers of this moment asks for them.
-pub(crate) async fn find_kept(public: &Public, name: &str) -> shared::Result<EventDetails> {
-    let (viewer, now) = (viewer(public), public.now());
-    let kept = events::cache::kept(public.app(), &viewer, now, name).await?;
-    let mut details = EventDetails::clone(&kept);
-    let organization_id = details.event.organization_id;
-    if public.reach(BACKSTAGE).require(organization_id).is_err() {
-        details.ticket_types.retain(|shown| !shown.hidden);
-    }
-    Ok(details)
+pub(crate) async fn find(public: &Public, name: &str) -> shared::Result<Arc<KeptEvent>> {
+    events::cache::kept(public.app(), &viewer(public), public.now(), name).await
 }

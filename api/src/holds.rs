@@ -6,7 +6,7 @@ use poem_openapi::{Object, OpenApi};
 use shared::holds::{self, Hold, Wanted};
 use shared::ids::EventId;
 
-use crate::events::find_kept;
+use crate::events::find;
 use crate::http::allowed::Public;
 use crate::http::answer::{Gone, Made, Once, Reply};
 use crate::http::body::Body;
@@ -35,7 +35,7 @@ impl Holds {
     /// SALES_ENDED, QUANTITY_LIMIT, TOO_MANY_HOLDS
     #[oai(path = "/holds", method = "post", operation_id = "place_hold")]
     async fn place(&self, public: Public, new: Body<NewHold>) -> Reply<Once<Made<Hold>>> {
-        let details = find_kept(&public, &new.content.event_id.to_string()).await?;
+        let details = find(&public, &new.content.event_id.to_string()).await?;
         let (app, buyer) = (public.app(), public.buyer());
         public
             .once_elsewhere(&new, async || {

@@ -17,7 +17,7 @@ use shared::orders::{
 use shared::stock::HoldToken;
 use shared::{App, Error};
 
-use crate::events::find_kept;
+use crate::events::find;
 use crate::http::allowed::Public;
 use crate::http::answer::{Found, Once, Reply, Versioned};
 use crate::http::body::{Body, Digested};
@@ -303,7 +303,7 @@ async fn try_to_place(
         .once_having(
             body,
             async |seed| {
-                let event = find_kept(public, &event_id.to_string()).await?;
+                let event = find(public, &event_id.to_string()).await?;
                 let organization_id = event.event.organization_id;
                 let sells = public.reach(SELL).require(organization_id).is_ok();
                 orders::prepare(app, &event, &buyer, sells, new, seed).await

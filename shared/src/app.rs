@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::events::Watches;
 use crate::mail;
 use crate::orders::{Placing, Settlement, Waiting};
-use crate::stock::Stock;
+use crate::stock::{Looks, Stock};
 use crate::together::Together;
 use crate::tx::Tx;
 
@@ -40,6 +40,7 @@ pub struct App {
     pub clock: Clock,
     pub redis: Redis,
     pub stock: Stock,
+    pub(crate) looks: Looks,
     pub(crate) watches: Watches,
     pub tokens: Arc<Tokens>,
     pub passwords: Arc<Passwords>,
@@ -61,6 +62,7 @@ impl App {
         let redis = Redis::new(&config.redis)?;
         Ok(Self {
             stock: Stock::new(redis.connection(), redis.prefix()),
+            looks: Looks::default(),
             watches: Watches::default(),
             redis,
             tokens: Arc::new(Tokens::new(&config.auth)),

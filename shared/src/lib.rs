@@ -35,6 +35,7 @@ pub mod patch;
 pub mod qr;
 pub mod roles;
 pub mod seed;
+pub mod shown;
 pub mod stock;
 pub mod telemetry;
 pub mod text;

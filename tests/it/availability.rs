@@ -27,8 +27,8 @@ fn at(event: &Value) -> String {
 }
 
 async fn details(app: &App, event: &Value) -> EventDetails {
-    let details = events::public_details(app, EventId(id(&event["id"]))).await;
-    details.expect("a reading").expect("an event")
+    let kept = events::public_details(app, EventId(id(&event["id"]))).await;
+    EventDetails::clone(&kept.expect("a reading").expect("an event"))
 }
 
 /// Holds tickets of the event's first type for ten minutes.
@@ -37,7 +37,7 @@ async fn hold(world: &World, event: &Value, tickets: i32) -> (HoldToken, Placed)
     let now = world.app.clock.now();
     let token = HoldToken::fresh(details.event.id, now);
     let kind = &details.ticket_types[0];
-    let pools = details.pools_of(kind).into_iter();
+    let pools = details.pools_of(kind);
     let hold = NewHold {
         event_id: details.event.id,
         id: token.id,

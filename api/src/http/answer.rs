@@ -5,8 +5,8 @@ use poem_openapi::payload::Json;
 use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
-use sha2::{Digest as _, Sha256};
 use shared::error::Error;
+use shared::shown::Shown;
 
 use super::rendered::Rendered;
 
@@ -71,12 +71,15 @@ pub trait Versioned {
 }
 
 /// The version, for whoever changes the thing; and what tells apart two answers of one version, for whoever reads it.
-fn etag<T: Versioned + ToJSON>(thing: &T, rendered: &Rendered<T>) -> String {
-    let version = thing.version();
+fn etag<T: Versioned + ToJSON>(version: i64, rendered: &Rendered<T>) -> String {
     if T::TELLS_MORE {
-        return format!("\"{version}-{}\"", digest(rendered.text()));
+        return with_more(version, rendered);
     }
     format!("\"{version}\"")
+}
+
+fn with_more<T: ToJSON>(version: i64, rendered: &Rendered<T>) -> String {
+    format!("\"{version}-{}\"", rendered.digest())
 }
 
 /// The version in a tag like those.
@@ -85,11 +88,6 @@ pub fn version_in(etag: &str) -> Option<i64> {
     let tag = etag.trim_start_matches("W/").trim_matches('"');
     let (version, _) = tag.split_once('-').unwrap_or((tag, ""));
     version.parse().ok()
-}
-
-fn digest(text: &str) -> String {
-    let digest = Sha256::digest(text);
-    hex(&digest[..12])
 }
 
 /// A thing and, as `ETag`, its version.
@@ -113,7 +111,14 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
     )]
     pub fn new(thing: T) -> Self {
         let rendered = Rendered::of(&thing);
-        let etag = etag(&thing, &rendered);
+        let etag = etag(thing.version(), &rendered);
+        Self::Found(rendered, etag)
+    }
+
+    /// What is written out already.
+    pub fn shown(version: i64, shown: Shown<T>) -> Self {
+        let rendered = Rendered::from(shown);
+        let etag = etag(version, &rendered);
         Self::Found(rendered, etag)
     }
 }
@@ -127,7 +132,7 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Found<T> {
     )]
     pub fn with_more(thing: T) -> Self {
         let rendered = Rendered::of(&thing);
-        let etag = format!("\"{}-{}\"", thing.version(), digest(rendered.text()));
+        let etag = with_more(thing.version(), &rendered);
         Self::Found(rendered, etag)
     }
 }
@@ -151,18 +156,14 @@ impl<T: Type + ParseFromJSON + ToJSON> Listed<T> {
         reason = "a handler gives its answer away"
     )]
     pub fn new(list: T) -> Self {
-        let rendered = Rendered::of(&list);
-        let tag = format!("\"{}\"", digest(rendered.text()));
-        Self::Listed(rendered, tag)
+        Self::shown(Shown::of(&list))
     }
-}
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    /// What is written out already.
+    pub fn shown(shown: Shown<T>) -> Self {
+        let tag = format!("\"{}\"", shown.digest);
+        Self::Listed(shown.into(), tag)
+    }
 }
 
 /// A thing that was just made.
@@ -189,7 +190,7 @@ impl<T: Type + ParseFromJSON + ToJSON + Versioned> Created<T> {
     )]
     pub fn at(path: &str, thing: T) -> Self {
         let rendered = Rendered::of(&thing);
-        let etag = etag(&thing, &rendered);
+        let etag = etag(thing.version(), &rendered);
         Self::Created(rendered, format!("{}{path}", crate::PREFIX), etag)
     }
 }

@@ -97,7 +97,7 @@ impl EventDetails {
         now: DateTime<Utc>,
     ) -> Availability {
         let ticket_types = self.types_at(levels, now);
-        let (available_spots, sold_out) = spots(&ticket_types);
+        let (available_spots, sold_out) = self.spots(levels, now);
         Availability {
             event_id: self.event.id,
             status: self.event.status,
@@ -117,7 +117,7 @@ impl EventDetails {
     /// The numbers that go with the event wherever it is shown.
     #[must_use]
     pub fn live(&self, levels: &Levels, now: DateTime<Utc>) -> Live {
-        let (available_spots, sold_out) = spots(&self.types_at(levels, now));
+        let (available_spots, sold_out) = self.spots(levels, now);
         Live {
             total_capacity: self.capacity(),
             available_spots,
@@ -131,9 +131,9 @@ impl EventDetails {
 
     /// What is on sale, with what can be bought of it at `now`.
     #[must_use]
-    pub fn ticket_types_at(self, levels: &Levels, now: DateTime<Utc>) -> Vec<TicketTypeNow> {
+    pub fn ticket_types_at(&self, levels: &Levels, now: DateTime<Utc>) -> Vec<TicketTypeNow> {
         let availability = self.types_at(levels, now);
-        let types = self.ticket_types.into_iter().zip(availability);
+        let types = self.ticket_types.iter().cloned().zip(availability);
         types
             .map(|(ticket_type, availability)| TicketTypeNow {
                 ticket_type,
@@ -170,14 +170,11 @@ impl EventDetails {
         levels: &Levels,
         now: DateTime<Utc>,
     ) -> TicketTypeAvailability {
-        let rest = |pool: &Uuid| levels.get(pool).map_or(0, |level| level.free());
-        let available = self.pools_of(kind).iter().map(rest).min().unwrap_or(0);
-        let limits = |session: &&Session| rest(&session.id.0) == available;
+        let available = self.left_of(kind, levels);
+        let limits = |session: &&Session| free(levels, session.id.0) == available;
         let limiting = self.sessions_of(kind).filter(limits);
         let limiting_sessions = limiting.map(|session| session.code.clone()).collect();
-        let enough = available >= kind.min_per_order.into();
-        let constraint = self.constraint(kind, now);
-        let constraint_reason = constraint.or((!enough).then_some(Constraint::SoldOut));
+        let constraint_reason = self.refusal(kind, available, now);
         let most = self.event.most_per_order(kind).into();
         TicketTypeAvailability {
             ticket_type_id: kind.id,
@@ -193,6 +190,32 @@ impl EventDetails {
         }
     }
 
+    /// The smallest rest among everything that a type draws on.
+    fn left_of(&self, kind: &TicketType, levels: &Levels) -> i64 {
+        let rests = self.pools_of(kind).map(|pool| free(levels, pool));
+        rests.min().unwrap_or(0)
+    }
+
+    /// Why a type of which so many are left cannot be bought at `now`.
+    fn refusal(&self, kind: &TicketType, left: i64, now: DateTime<Utc>) -> Option<Constraint> {
+        let too_few = left < kind.min_per_order.into();
+        let constraint = self.constraint(kind, now);
+        constraint.or(too_few.then_some(Constraint::SoldOut))
+    }
+
+    /// The most tickets of one type that could be bought, and whether only places are missing.
+    fn spots(&self, levels: &Levels, now: DateTime<Utc>) -> (i64, bool) {
+        let (mut spots, mut missing) = (0, false);
+        for kind in &self.ticket_types {
+            let left = self.left_of(kind, levels);
+            match self.refusal(kind, left, now) {
+                None => spots = spots.max(left),
+                Some(reason) => missing |= reason == Constraint::SoldOut,
+            }
+        }
+        (spots, spots == 0 && missing)
+    }
+
     #[must_use]
     pub fn kind(&self, id: TicketTypeId) -> Option<&TicketType> {
         self.ticket_types.iter().find(|kind| kind.id == id)
@@ -206,12 +229,11 @@ impl EventDetails {
     }
 
     /// Everything that a ticket of this type takes a place of.
-    #[must_use]
-    pub fn pools_of(&self, kind: &TicketType) -> Vec<Uuid> {
+    pub fn pools_of<'a>(&'a self, kind: &'a TicketType) -> impl Iterator<Item = Uuid> + 'a {
         let total = self.event.own_capacity.map(|_| self.event.id.0);
         let own = kind.quantity.map(|_| kind.id.0);
         let sessions = self.sessions_of(kind).map(|session| session.id.0);
-        sessions.chain(own).chain(total).collect()
+        sessions.chain(own).chain(total)
     }
 
     fn sessions_of<'a>(&'a self, kind: &'a TicketType) -> impl Iterator<Item = &'a Session> {
@@ -253,13 +275,8 @@ impl EventDetails {
     }
 }
 
-/// The most tickets of one type that could be bought, and whether only places are missing.
-fn spots(types: &[TicketTypeAvailability]) -> (i64, bool) {
-    let sellable = types.iter().filter(|kind| kind.is_available);
-    let spots = sellable.map(|kind| kind.available).max().unwrap_or(0);
-    let missing =
-        |kind: &TicketTypeAvailability| kind.constraint_reason == Some(Constraint::SoldOut);
-    (spots, spots == 0 && types.iter().any(missing))
+fn free(levels: &Levels, pool: Uuid) -> i64 {
+    levels.get(&pool).map_or(0, |level| level.free())
 }
 
 impl TicketType {

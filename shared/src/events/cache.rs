@@ -1,12 +1,15 @@
 //! Reading events by way of memory.
 //!
 //! Lists are kept for those who see what strangers see: strangers, services, and people who belong to no organization.
-//! An event is kept whole and shown only after its reader was checked. What is left is asked for each time.
+//! An event is kept whole and shown only after its reader was checked. What is left is asked for each time, and as long as
+//! it is the same, the answer is too, and is not written out again.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::event::Numbers;
 use super::list::{self, Viewer};
 use super::{
     EventDetails, EventError, EventFilter, EventNow, EventPage, Listing, Status, details, store,
@@ -16,18 +19,19 @@ use crate::cache::Shelf;
 use crate::error::{Code, Error, Result};
 use crate::ids::EventId;
 use crate::page::Paging;
+use crate::shown::{Last, Shown};
 use crate::stock::{self, LevelsOf};
 
 /// In summaries: some 30 MB of them.
-const LISTED: u64 = 20_000;
+const LISTED: u64 = 12_000;
 /// In kilobytes.
-const DETAILS: u64 = 20_000;
+const DETAILS: u64 = 30_000;
 
 pub(crate) struct Events {
     lists: Shelf<(EventFilter, Paging), Listing>,
     /// What is sold, of events that Redis does not know, page by page.
     sold: Shelf<Vec<EventId>, LevelsOf>,
-    details: Shelf<EventId, EventDetails>,
+    details: Shelf<EventId, Kept>,
     names: Shelf<String, EventId>,
 }
 
@@ -38,13 +42,67 @@ impl Default for Events {
             sold: Shelf::new(LISTED, TimeDelta::seconds(1), |levels| {
                 1 + levels.len() as u64
             }),
-            details: Shelf::new(DETAILS, TimeDelta::minutes(5), |details| {
-                let text = details.event.description.as_ref().map_or(0, String::len);
-                let parts = details.sessions.len() + details.ticket_types.len();
-                (2 + text / 1_024 + parts / 2) as u64
-            }),
+            details: Shelf::new(DETAILS, TimeDelta::minutes(5), Kept::weight),
             names: Shelf::new(20_000, TimeDelta::minutes(5), |_| 1),
         }
+    }
+}
+
+/// An event as it is kept.
+struct Kept {
+    whole: Arc<KeptEvent>,
+    /// Without what is hidden.
+    public: Arc<KeptEvent>,
+}
+
+/// An event as some see it, without the numbers of this moment.
+pub struct KeptEvent {
+    details: EventDetails,
+    last: Last<Numbers, EventNow>,
+}
+
+impl Deref for KeptEvent {
+    type Target = EventDetails;
+
+    fn deref(&self) -> &EventDetails {
+        &self.details
+    }
+}
+
+impl From<EventDetails> for KeptEvent {
+    fn from(details: EventDetails) -> Self {
+        Self {
+            details,
+            last: Last::default(),
+        }
+    }
+}
+
+impl From<EventDetails> for Kept {
+    fn from(details: EventDetails) -> Self {
+        let whole = Arc::new(KeptEvent::from(details));
+        if whole.ticket_types.iter().all(|kind| !kind.hidden) {
+            let public = Arc::clone(&whole);
+            return Self { whole, public };
+        }
+        let mut open = whole.details.clone();
+        open.ticket_types.retain(|kind| !kind.hidden);
+        let public = Arc::new(open.into());
+        Self { whole, public }
+    }
+}
+
+impl Kept {
+    /// In kilobytes, as it is kept and as it was shown last.
+    fn weight(&self) -> u64 {
+        let weight = |event: &EventDetails| {
+            let text = event.event.description.as_ref().map_or(0, String::len);
+            let parts = event.sessions.len() + event.ticket_types.len();
+            3 + text / 512 + parts
+        };
+        let both = !Arc::ptr_eq(&self.whole, &self.public);
+        let public = if both { weight(&self.public) } else { 0 };
+        (weight(&self.whole) + public) as u64
     }
 }
 
@@ -73,7 +131,7 @@ pub async fn list(
     now: DateTime<Utc>,
     filter: &EventFilter,
     paging: Paging,
-) -> Result<EventPage> {
+) -> Result<Shown<EventPage>> {
     let load = async || list::list(&mut *app.read().await?, viewer, now, filter, paging).await;
     // What can be bought changes with every sale.
     let lasting = !filter.backstage && !filter.available;
@@ -84,29 +142,31 @@ pub async fn list(
     } else {
         Arc::new(load().await?)
     };
-    let levels = levels_of(app, now, &page.events()).await?;
+    let levels = levels_of(app, now, page.events()).await?;
     Ok(page.at(&levels, now))
 }
 
 /// What is left of each: by Redis, which is asked once for all of them. Of those that it does not know nobody holds a
 /// place, and what is sold of them is what Postgres said less than a second ago.
-async fn levels_of(app: &App, now: DateTime<Utc>, events: &[EventId]) -> Result<LevelsOf> {
-    let mut levels = match app.stock.read_many(now, events).await {
+async fn levels_of(app: &App, now: DateTime<Utc>, events: Vec<EventId>) -> Result<Arc<LevelsOf>> {
+    let levels = match app.looks.look(&app.stock, now, events.clone()).await {
         Err(Error::Unavailable(cause)) => {
             tracing::debug!(%cause, "places are read from Postgres");
-            LevelsOf::new()
+            Arc::default()
         }
         known => known?,
     };
-    let unknown = events.iter().filter(|id| !levels.contains_key(id));
-    let unknown: Vec<EventId> = unknown.copied().collect();
-    if !unknown.is_empty() {
-        let load = async || stock::durable_levels(&mut *app.read().await?, &unknown).await;
-        let sold = &app.caches.events.sold;
-        let sold = app.caches.get(sold, unknown.clone(), now, load).await?;
-        levels.extend(sold.iter().map(|(id, levels)| (*id, levels.clone())));
+    let unknown = events.into_iter().filter(|id| !levels.contains_key(id));
+    let unknown: Vec<EventId> = unknown.collect();
+    if unknown.is_empty() {
+        return Ok(levels);
     }
-    Ok(levels)
+    let load = async || stock::durable_levels(&mut *app.read().await?, &unknown).await;
+    let sold = &app.caches.events.sold;
+    let sold = app.caches.get(sold, unknown.clone(), now, load).await?;
+    let mut all = LevelsOf::clone(&levels);
+    all.extend(sold.iter().map(|(id, levels)| (*id, levels.clone())));
+    Ok(Arc::new(all))
 }
 
 /// An event with the numbers of this moment.
@@ -119,49 +179,57 @@ pub async fn at_this_moment(
     Ok(EventNow::at(details, &levels, now))
 }
 
-/// An event by its id or its slug, if the viewer may see it, as it is kept.
+/// The same of one that is kept, written out.
+pub async fn shown(app: &App, event: &KeptEvent, now: DateTime<Utc>) -> Result<Shown<EventNow>> {
+    let (levels, _) = stock::levels(app, event.event.id).await?;
+    let numbers = event.numbers(&levels, now);
+    let with = |numbers: &Numbers| EventNow::with(event.details.clone(), numbers);
+    Ok(event.last.show(numbers, with))
+}
+
+/// An event by its id or its slug, if the viewer may see it, and as they may see it.
 pub async fn kept(
     app: &App,
     viewer: &Viewer,
     now: DateTime<Utc>,
     name: &str,
-) -> Result<Arc<EventDetails>> {
+) -> Result<Arc<KeptEvent>> {
     let kept = match name.parse() {
-        Ok(id) => whole(app, now, EventId(id)).await?,
+        Ok(id) => by_id(app, now, EventId(id)).await?,
         Err(_) => by_slug(app, now, name).await?,
     };
-    if viewer.may_see(app, &kept.event).await? {
-        return Ok(kept);
+    let event = &kept.whole.event;
+    if !viewer.may_see(app, event).await? {
+        return Err(EventError::NotFound.into());
     }
-    Err(EventError::NotFound.into())
+    let backstage = viewer.backstage.require(event.organization_id).is_ok();
+    let seen = if backstage { &kept.whole } else { &kept.public };
+    Ok(Arc::clone(seen))
 }
 
 /// An event as everybody may see it, if everybody may: what is hidden is left out.
-pub(super) async fn public(app: &App, id: EventId) -> Result<Option<EventDetails>> {
-    let kept = match whole(app, app.clock.now(), id).await {
+pub(super) async fn public(app: &App, id: EventId) -> Result<Option<Arc<KeptEvent>>> {
+    let kept = match by_id(app, app.clock.now(), id).await {
         Err(error) if error.code() == Code::EventNotFound => return Ok(None),
         kept => kept?,
     };
-    if kept.event.status == Status::Draft {
-        return Ok(None);
-    }
-    let mut details = EventDetails::clone(&kept);
-    details.ticket_types.retain(|kind| !kind.hidden);
-    Ok(Some(details))
+    let public = &kept.public;
+    Ok((public.event.status != Status::Draft).then(|| Arc::clone(public)))
 }
 
-async fn whole(app: &App, now: DateTime<Utc>, id: EventId) -> Result<Arc<EventDetails>> {
+async fn by_id(app: &App, now: DateTime<Utc>, id: EventId) -> Result<Arc<Kept>> {
     let load = async || {
         let mut db = app.read().await?;
         let event = list::by_id(&mut db, id).await?;
-        details(&mut db, event.ok_or(EventError::NotFound)?).await
+        let event = event.ok_or(EventError::NotFound)?;
+        details(&mut db, event).await.map(Kept::from)
     };
     let shelf = &app.caches.events.details;
     app.caches.get(shelf, id, now, load).await
 }
 
 /// A slug stays with its event, but that of one that is gone may become another's.
-async fn by_slug(app: &App, now: DateTime<Utc>, slug: &str) -> Result<Arc<EventDetails>> {
+async fn by_slug(app: &App, now: DateTime<Utc>, slug: &str) -> Result<Arc<Kept>> {
     let names = &app.caches.events.names;
     let find = async || {
         let load = async || {
@@ -170,10 +238,10 @@ async fn by_slug(app: &App, now: DateTime<Utc>, slug: &str) -> Result<Arc<EventD
         };
         app.caches.get(names, slug.to_owned(), now, load).await
     };
-    match whole(app, now, *find().await?).await {
+    match by_id(app, now, *find().await?).await {
         Err(error) if error.code() == Code::EventNotFound => {
             names.forget(&slug.to_owned());
-            whole(app, now, *find().await?).await
+            by_id(app, now, *find().await?).await
         }
         found => found,
     }

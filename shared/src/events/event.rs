@@ -97,14 +97,41 @@ impl EventNow {
     }
 
     #[must_use]
-    pub fn at(mut details: EventDetails, levels: &Levels, now: DateTime<Utc>) -> Self {
-        for session in &mut details.sessions {
+    pub fn at(details: EventDetails, levels: &Levels, now: DateTime<Utc>) -> Self {
+        let numbers = details.numbers(levels, now);
+        Self::with(details, &numbers)
+    }
+
+    pub(super) fn with(mut details: EventDetails, numbers: &Numbers) -> Self {
+        for (session, sold) in details.sessions.iter_mut().zip(&numbers.sold) {
+            session.sold = *sold;
+        }
+        Self {
+            details,
+            live: numbers.live,
+        }
+    }
+}
+
+/// All that is true of an event at one moment only.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Numbers {
+    /// Of each session, in their order.
+    sold: Vec<i32>,
+    live: Live,
+}
+
+impl EventDetails {
+    pub(super) fn numbers(&self, levels: &Levels, now: DateTime<Utc>) -> Numbers {
+        let sold = |session: &Session| {
             let level = levels.get(&session.id.0);
             let sold = level.and_then(|level| level.sold.try_into().ok());
-            session.sold = sold.unwrap_or(session.sold);
+            sold.unwrap_or(session.sold)
+        };
+        Numbers {
+            sold: self.sessions.iter().map(sold).collect(),
+            live: self.live(levels, now),
         }
-        let live = details.live(levels, now);
-        Self { details, live }
     }
 }
 

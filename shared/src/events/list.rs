@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::error::Result;
 use crate::ids::{EventId, UserId};
 use crate::page::Paging;
+use crate::shown::Last;
 
 /// Who looks.
 #[derive(Debug, Clone)]
@@ -84,6 +85,7 @@ pub async fn list(
         total_is_exact: found.counted <= counted_to,
         paging,
         has_more,
+        last: Last::default(),
     })
 }
 

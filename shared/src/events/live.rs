@@ -34,7 +34,7 @@ pub async fn availability(app: &App, details: &EventDetails) -> Result<Availabil
 }
 
 /// What is on sale, with what can be bought of it right now.
-pub async fn ticket_types(app: &App, details: EventDetails) -> Result<Vec<TicketTypeNow>> {
+pub async fn ticket_types(app: &App, details: &EventDetails) -> Result<Vec<TicketTypeNow>> {
     let (levels, _) = stock::levels(app, details.event.id).await?;
     Ok(details.ticket_types_at(&levels, app.clock.now()))
 }

@@ -25,6 +25,7 @@ pub mod summary;
 mod ticket_type;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -34,6 +35,7 @@ pub use availability::{
     Availability, AvailabilitySource, Constraint, SessionAvailability, TicketTypeAvailability,
     TicketTypeNow,
 };
+pub use cache::KeptEvent;
 pub use capacity::{Part, set_aside};
 pub use error::EventError;
 pub use event::{
@@ -138,7 +140,7 @@ pub async fn organization_of(db: &mut PgConnection, id: EventId) -> Result<Organ
 }
 
 /// An event as everybody may see it, if everybody may: what is hidden is left out.
-pub async fn public_details(app: &App, id: EventId) -> Result<Option<EventDetails>> {
+pub async fn public_details(app: &App, id: EventId) -> Result<Option<Arc<KeptEvent>>> {
     cache::public(app, id).await
 }
 

@@ -10,6 +10,7 @@ use super::status::Status;
 use crate::clock::Time;
 use crate::ids::{EventId, OrganizationId, UserId, VenueId};
 use crate::page::Paging;
+use crate::shown::{Last, Shown};
 use crate::stock::{Levels, LevelsOf};
 
 /// An event as lists show it.
@@ -86,13 +87,13 @@ pub struct EventPage {
 }
 
 /// A page without the numbers of a moment, but with everything they are made of.
-#[derive(Debug)]
 pub struct Listing {
     pub(super) items: Vec<Listed>,
     pub(super) total: i64,
     pub(super) total_is_exact: bool,
     pub(super) paging: Paging,
     pub(super) has_more: bool,
+    pub(super) last: Last<Vec<Live>, EventPage>,
 }
 
 /// An event, without its description, and where it takes place.
@@ -104,7 +105,7 @@ pub(super) struct Listed {
 }
 
 impl Listing {
-    /// Roughly in summaries without parts.
+    /// Roughly in summaries without parts, as they are kept and as they were shown last.
     pub(super) fn weight(&self) -> u64 {
         let parts = |item: &Listed| item.details.sessions.len() + item.details.ticket_types.len();
         let items = self.items.iter();
@@ -119,13 +120,21 @@ impl Listing {
     }
 
     /// The page as it is at `now`, when this is left.
-    pub(super) fn at(&self, levels: &LevelsOf, now: DateTime<Utc>) -> EventPage {
+    pub(super) fn at(&self, levels: &LevelsOf, now: DateTime<Utc>) -> Shown<EventPage> {
         let nothing = Levels::new();
-        let levels_of = |item: &Listed| levels.get(&item.details.event.id).unwrap_or(&nothing);
-        let items = self.items.iter();
+        let live = |item: &Listed| {
+            let details = &item.details;
+            details.live(levels.get(&details.event.id).unwrap_or(&nothing), now)
+        };
+        let numbers: Vec<Live> = self.items.iter().map(live).collect();
+        self.last.show(numbers, |numbers| self.with(numbers))
+    }
+
+    fn with(&self, numbers: &[Live]) -> EventPage {
+        let items = self.items.iter().zip(numbers);
         let (page, limit) = self.paging.place();
         EventPage {
-            items: items.map(|item| item.at(levels_of(item), now)).collect(),
+            items: items.map(|(item, live)| item.with(*live)).collect(),
             total: self.total,
             total_is_exact: self.total_is_exact,
             page,
@@ -136,8 +145,7 @@ impl Listing {
 }
 
 impl Listed {
-    fn at(&self, levels: &Levels, now: DateTime<Utc>) -> EventSummary {
-        let live = self.details.live(levels, now);
+    fn with(&self, live: Live) -> EventSummary {
         let sessions = self.details.sessions.iter();
         let event = self.details.event.clone();
         EventSummary {

@@ -122,10 +122,8 @@ impl Sale {
     pub fn parts(&self, event: &EventDetails) -> Vec<(Uuid, i32)> {
         let mut parts: Vec<(Uuid, i32)> = Vec::new();
         for item in &self.items {
-            let pools = event
-                .kind(item.ticket_type_id)
-                .map(|kind| event.pools_of(kind));
-            for pool in pools.unwrap_or_default() {
+            let kind = event.kind(item.ticket_type_id);
+            for pool in kind.into_iter().flat_map(|kind| event.pools_of(kind)) {
                 match parts.iter_mut().find(|(known, _)| *known == pool) {
                     Some((_, places)) => *places += item.quantity,
                     None => parts.push((pool, item.quantity)),
@@ -143,7 +141,7 @@ impl Sale {
             let Some(kind) = event.kind(item.ticket_type_id) else {
                 continue;
             };
-            let pools = event.pools_of(kind);
+            let pools: Vec<Uuid> = event.pools_of(kind).collect();
             let Some(available) = pools.iter().filter_map(rest_of).min() else {
                 continue;
             };

@@ -32,9 +32,15 @@ impl Stock<ConnectionManager> {
             .iter()
             .zip(told?)
             .filter(|(_, pools)| !pools.is_empty());
-        known
-            .map(|(id, pools)| Ok((*id, levels_in(*id, &pools)?)))
-            .collect()
+        let readable = known.filter_map(|(id, pools)| match levels_in(*id, &pools) {
+            Ok(levels) => Some((*id, levels)),
+            // Whoever asks for this one alone hears of it; it is no reason to tell nothing of the others.
+            Err(error) => {
+                tracing::error!(%error, "the places of an event are passed over");
+                None
+            }
+        });
+        Ok(readable.collect())
     }
 
     async fn ask_many(

@@ -165,8 +165,10 @@ pub async fn levels(app: &App, event_id: EventId) -> Result<(Levels, Source)> {
 }
 
 async fn live_levels(app: &App, event_id: EventId) -> Result<Levels> {
-    if let Some(levels) = app.stock.read(app.clock.now(), event_id).await? {
-        return Ok(levels);
+    let asked = vec![event_id];
+    let known = app.looks.look(&app.stock, app.clock.now(), asked).await?;
+    if let Some(levels) = known.get(&event_id) {
+        return Ok(levels.clone());
     }
     let _alone = app.stock.warming(event_id).await;
     if let Some(levels) = app.stock.read(app.clock.now(), event_id).await? {
