@@ -3,6 +3,7 @@
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
+use shared::error::Error;
 use shared::holds::{self, Hold, Wanted};
 use shared::ids::EventId;
 
@@ -35,11 +36,14 @@ impl Holds {
     /// SALES_ENDED, QUANTITY_LIMIT, TOO_MANY_HOLDS
     #[oai(path = "/holds", method = "post", operation_id = "place_hold")]
     async fn place(&self, public: Public, new: Body<NewHold>) -> Reply<Once<Made<Hold>>> {
-        let details = find(&public, &new.content.event_id.to_string()).await?;
-        let (app, buyer) = (public.app(), public.buyer());
         public
             .once_elsewhere(&new, async || {
-                let hold = holds::place(app, &details, &buyer, &new.content.items).await?;
+                let hold = match try_to_place(&public, &new.content).await? {
+                    Some(hold) => hold,
+                    None => try_to_place(&public, &new.content)
+                        .await?
+                        .ok_or_else(|| Error::Unavailable("the event is being changed".into()))?,
+                };
                 Ok(Made::at(&format!("/holds/{}", hold.token), hold))
             })
             .await
@@ -85,4 +89,10 @@ impl Holds {
         holds::release(public.app(), &public.buyer(), &token.0).await?;
         Ok(Gone::Gone)
     }
+}
+
+/// Nothing if the event was changed in this very moment; it is read anew then.
+async fn try_to_place(public: &Public, new: &NewHold) -> shared::Result<Option<Hold>> {
+    let event = find(public, &new.event_id.to_string()).await?;
+    holds::place(public.app(), &event, &public.buyer(), &new.items).await
 }

@@ -3,6 +3,8 @@
 mod faults;
 mod refused;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -29,6 +31,36 @@ async fn small_event(organizer: &Client, capacity: i32) -> Value {
     let mut event = workshop();
     event["capacity"] = json!(capacity);
     on_sale(organizer, &event, &standard()).await
+}
+
+#[tokio::test]
+async fn an_event_can_be_given_a_total_and_lose_it_while_places_are_held() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = small_event(&organizer, 20).await;
+        let event_path = format!("/events/{}", event["id"].as_str().expect("an id"));
+        let stranger = world.stranger();
+        let over = AtomicBool::new(false);
+        let changing = async {
+            let mut version = event["version"].clone();
+            for turn in 0..40 {
+                let total = (turn % 2 == 0).then_some(20);
+                let change = json!({"total_capacity": total, "version": version});
+                version = organizer.put(&event_path, &change).await.expect(200)["version"].clone();
+            }
+            over.store(true, Ordering::SeqCst);
+        };
+        let buying = join_all((0..4).map(async |_| {
+            while !over.load(Ordering::SeqCst) {
+                let answer = stranger.post("/holds", &wanted(&event, 1)).await;
+                let hold = answer.expect(201);
+                assert_eq!(stranger.delete(&place(&hold)).await.status, 204);
+            }
+        }));
+        tokio::join!(changing, buying);
+        assert_eq!(left(world, &event).await, 20);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -158,13 +158,13 @@ pub async fn offer(
     Sale::offer(event, wanted, member, app.clock.now())
 }
 
-/// Sets places aside.
+/// Sets places aside. Nothing if the event is not any more as it was read: then it is to be read again.
 pub async fn place(
     app: &App,
     event: &EventDetails,
     buyer: &Buyer,
     wanted: &[Wanted],
-) -> Result<Hold> {
+) -> Result<Option<Hold>> {
     let sale = offer(app, event, buyer, wanted).await?;
     let token = HoldToken::fresh(event.event.id, app.clock.now());
     let minutes = organizations::hold_minutes(app, event.event.organization_id).await?;
@@ -187,14 +187,14 @@ pub async fn place(
                 buyer: hold.buyer,
                 sale: hold.sale,
             };
-            shown(&token, &found)
+            shown(&token, &found).map(Some)
         }
         Placed::TooMany => Err(HoldError::TooMany.into()),
         Placed::Short { short } => {
             metrics::counter!("holdfast_holds_total", "outcome" => "refused").increment(1);
             Err(sale.refusal(event, &short).into())
         }
-        Placed::Cold => Err(HoldError::NoSuchType.into()),
+        Placed::Cold => Ok(None),
     }
 }
 

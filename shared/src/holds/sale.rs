@@ -35,6 +35,9 @@ pub struct SaleItem {
 pub struct Sale {
     pub currency: String,
     pub items: Vec<SaleItem>,
+    /// To which sessions, for each of these.
+    #[serde(default)]
+    pub(super) admits: Vec<Vec<String>>,
     /// For how long it stands, and is extended by.
     #[serde(default)]
     pub minutes: i32,
@@ -52,6 +55,7 @@ impl Sale {
             return Err(Invalid::field("items", "must name what is wanted").into());
         }
         let mut items: Vec<SaleItem> = Vec::with_capacity(wanted.len());
+        let mut admits = Vec::with_capacity(wanted.len());
         for (at, wanted) in wanted.iter().enumerate() {
             let id = wanted.ticket_type_id;
             if items.iter().any(|item| item.ticket_type_id == id) {
@@ -67,11 +71,13 @@ impl Sale {
                 quantity: wanted.quantity,
                 price: kind.price_for(member),
             });
+            admits.push(kind.included_sessions.clone());
         }
         let most = event.event.max_tickets_per_order;
         let sale = Self {
             currency: event.event.currency.clone(),
             items,
+            admits,
             minutes: 0,
         };
         if sale.tickets() > most {
@@ -88,6 +94,13 @@ impl Sale {
     #[must_use]
     pub fn tickets(&self) -> i32 {
         self.items.iter().map(|item| item.quantity).sum()
+    }
+
+    /// Whether the same tickets admit to the same sessions by both.
+    #[must_use]
+    pub fn admits_like(&self, other: &Self) -> bool {
+        // A hold of an earlier version does not say.
+        self.admits.is_empty() || self.admits == other.admits
     }
 
     #[must_use]

@@ -148,7 +148,16 @@ impl Wish {
                 sale => sale?,
             };
             // What was allowed when it was held must be allowed still; the price is that of the hold.
-            holds::offer(app, event, buyer, &sale.wanted()).await?;
+            let offered = holds::offer(app, event, buyer, &sale.wanted()).await?;
+            if !sale.admits_like(&offered) {
+                // Nobody is sold other sessions than they chose, or places that they do not hold.
+                let (now, proof) = (app.clock.now(), token.proof());
+                let released = app
+                    .stock
+                    .release(now, token.event_id, token.id, Some(&proof));
+                released.await?;
+                return Err(HoldError::Expired.into());
+            }
             return Ok(Self {
                 hold: holds::new_hold(event, &token, buyer, &sale)?,
                 sale,
@@ -178,7 +187,11 @@ impl Wish {
         match stock::place(app, &self.hold).await? {
             Placed::Placed { .. } => Ok(true),
             Placed::Short { short } => Err(self.sale.refusal(event, &short).into()),
-            Placed::TooMany | Placed::Cold => Err(HoldError::TooMany.into()),
+            Placed::TooMany => Err(HoldError::TooMany.into()),
+            Placed::Cold => {
+                let current = event.event.version;
+                Err(OrderError::OfferChanged { current }.into())
+            }
         }
     }
 }

@@ -44,13 +44,17 @@ impl Claim {
             most_holds: 1,
         };
         Ok(match place(app, &hold).await? {
-            Placed::Short { short } => Err(short.first().map_or(0, |short| short.1)),
-            _ => Ok(Self {
+            Placed::Placed { .. } => Ok(Self {
                 event_id,
                 id: token.id,
                 pool,
                 places,
             }),
+            Placed::Short { short } => Err(short.first().map_or(0, |short| short.1)),
+            Placed::Cold | Placed::TooMany => {
+                let message = format!("there is no pool {pool} of {event_id}");
+                return Err(Error::Unavailable(message.into()));
+            }
         })
     }
 

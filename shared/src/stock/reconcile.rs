@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Durable, Levels, NewHold, Placed, Restored, Stock};
 use crate::app::App;
+use crate::cache::Changed;
 use crate::error::{Error, Result};
 use crate::ids::{EventId, OrderId};
 use crate::jobs::{Job, Queue};
@@ -122,7 +123,8 @@ pub(crate) async fn release_of_the_ended(app: &App, event_id: EventId, id: Order
         .await
 }
 
-/// Takes places, of an event that Redis may not know yet.
+/// Takes places, of an event that Redis may not know yet. Cold if somebody asks for pools that are no more: whatever they
+/// were told by is forgotten.
 pub async fn place(app: &App, hold: &NewHold) -> Result<Placed> {
     let placed = app.stock.place(app.clock.now(), hold).await?;
     if placed != Placed::Cold {
@@ -139,8 +141,12 @@ pub async fn place(app: &App, hold: &NewHold) -> Result<Placed> {
             break;
         }
     }
-    let message = format!("Redis does not keep the places of {}", hold.event_id);
-    Err(Error::Unavailable(message.into()))
+    // What was missing may have been brought by somebody else since.
+    let placed = app.stock.place(app.clock.now(), hold).await?;
+    if placed == Placed::Cold {
+        app.caches.forget(&[Changed::Event(hold.event_id)]);
+    }
+    Ok(placed)
 }
 
 /// Where the numbers come from.

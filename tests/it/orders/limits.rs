@@ -497,3 +497,28 @@ async fn nothing_is_sold_for_a_session_that_is_stopped() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn nobody_is_sold_other_sessions_than_they_chose() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = on_sale(&organizer, &workshop(), &standard()).await;
+        let stranger = world.stranger();
+        let hold = held(&stranger, &event, 6).await;
+        let sessions = format!("/events/{}/sessions", event["id"].as_str().expect("an id"));
+        let session = json!({"name": "Small room", "capacity": 4,
+                             "starts_at": "2026-02-02T18:00:00Z", "ends_at": "2026-02-02T20:00:00Z"});
+        organizer.post(&sessions, &session).await.expect(201);
+        let both = json!({"included_sessions": ["S1", "S2"], "version": 1});
+        let place = place_of_type(&event);
+        organizer.put(&place, &both).await.expect(200);
+
+        let refused = stranger.post("/orders", &on(&hold)).await;
+        refused.refused(410, "HOLD_EXPIRED");
+        let left = left(world, &event).await;
+        assert_eq!(left, 4, "what was held is on sale again");
+        let hold = held(&stranger, &event, 4).await;
+        bought(world, &stranger, &on(&hold)).await;
+    })
+    .await;
+}

@@ -47,6 +47,22 @@ async fn fifty_who_hammer_all_get_through_and_the_total_is_exact() {
 }
 
 #[tokio::test]
+async fn those_who_come_first_at_once_to_an_event_without_a_total_all_get_through() {
+    world(async |world| {
+        let lighthouse = world.organizer("lighthouse").await;
+        let service = world.internal(lighthouse.id).await;
+        for _ in 0..8 {
+            let event = on_sale(&lighthouse.organizer, &workshop(), &standard()).await;
+            let update = format!("{}/update-availability", seats_of(&event));
+            join_all((0..20).map(|_| insist(&service, &update, 1))).await;
+            let seats = service.get(&seats_of(&event)).await.expect(200);
+            assert_eq!(seats["available_seats"], 0);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_same_request_five_times_at_once_takes_seats_once() {
     world(async |world| {
         let lighthouse = world.organizer("lighthouse").await;
