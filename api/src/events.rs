@@ -5,11 +5,11 @@ use std::sync::Arc;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
-use shared::access::Right;
+use shared::access::{Right, Scope};
 use shared::clock::Time;
 use shared::events::{
-    self, Cancellation, Cancelled, EventChange, EventDetails, EventFilter, EventNow, EventPage,
-    EventSort, EventType, KeptEvent, NewEvent, NewSession, NewTicketType, Part, Session,
+    self, Cancellation, Cancelled, EventChange, EventDetails, EventError, EventFilter, EventNow,
+    EventPage, EventSort, EventType, KeptEvent, NewEvent, NewSession, NewTicketType, Part, Session,
     SessionChange, Status, StatusChange, TicketType, TicketTypeChange, TicketTypeNow, Viewer,
 };
 use shared::ids::{EventId, OrganizationId, TicketTypeId, UserId, VenueId};
@@ -60,6 +60,14 @@ impl Versioned for TicketType {
     }
 }
 
+impl Versioned for TicketTypeNow {
+    const TELLS_MORE: bool = true;
+
+    fn version(&self) -> i64 {
+        self.ticket_type.version
+    }
+}
+
 /// The same of the events one teaches.
 const ASSIGNED: Right = Right {
     resource: "assigned_events",
@@ -67,11 +75,12 @@ const ASSIGNED: Right = Right {
 };
 
 fn viewer<P: Permission>(caller: &Allowed<P>) -> Viewer {
+    let backstage = caller.reach(BACKSTAGE);
     Viewer {
-        backstage: caller.reach(BACKSTAGE),
+        like_a_stranger: backstage == Scope::nothing() && !caller.belongs_somewhere(),
+        backstage,
         assigned: caller.reach(ASSIGNED),
         user_id: caller.user_id(),
-        like_a_stranger: !caller.belongs_somewhere(),
     }
 }
 
@@ -356,8 +365,7 @@ impl Events {
         public: Public,
         event_id: Path<String>,
     ) -> Reply<Listed<All<Session>>> {
-        let event = EventDetails::clone(&*find(&public, &event_id.0).await?);
-        let items = at_this_moment(&public, event).await?.details.sessions;
+        let items = sessions_now(&public, &event_id.0).await?;
         Ok(Listed::new(All { items }))
     }
 
@@ -384,6 +392,27 @@ impl Events {
                 Ok(Created::at(&place, made))
             })
             .await
+    }
+
+    /// Read a session
+    ///
+    /// Errors: EVENT_NOT_FOUND, SESSION_NOT_FOUND
+    #[oai(
+        path = "/events/:event_id/sessions/:code",
+        method = "get",
+        operation_id = "read_session"
+    )]
+    async fn session(
+        &self,
+        public: Public,
+        event_id: Path<String>,
+        code: Path<String>,
+    ) -> Reply<Found<Session>> {
+        let mut sessions = sessions_now(&public, &event_id.0).await?.into_iter();
+        let session = sessions.find(|session| session.code == code.0);
+        Ok(Found::with_more(
+            session.ok_or(EventError::SessionNotFound)?,
+        ))
     }
 
     /// Change a session
@@ -479,6 +508,30 @@ impl Events {
             .await
     }
 
+    /// Read a ticket type
+    ///
+    /// With what can be bought of it right now.
+    ///
+    /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND
+    #[oai(
+        path = "/events/:event_id/ticket-types/:ticket_type_id",
+        method = "get",
+        operation_id = "read_ticket_type"
+    )]
+    async fn ticket_type(
+        &self,
+        public: Public,
+        event_id: Path<String>,
+        ticket_type_id: Path<TicketTypeId>,
+    ) -> Reply<Found<TicketTypeNow>> {
+        let event = find(&public, &event_id.0).await?;
+        let mut types = events::ticket_types(public.app(), &event)
+            .await?
+            .into_iter();
+        let kind = types.find(|kind| kind.ticket_type.id == ticket_type_id.0);
+        Ok(Found::new(kind.ok_or(EventError::TicketTypeNotFound)?))
+    }
+
     /// Change a ticket type
     ///
     /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND, EVENT_NOT_MODIFIABLE, CAPACITY_BELOW_SOLD,
@@ -543,6 +596,12 @@ async fn list_for<P: Permission>(
 ) -> shared::Result<Shown<EventPage>> {
     let (viewer, now) = (viewer(caller), caller.now());
     events::cache::list(caller.app(), &viewer, now, filter, paging).await
+}
+
+/// The sessions of an event, with what is sold of each right now.
+async fn sessions_now(public: &Public, name: &str) -> shared::Result<Vec<Session>> {
+    let event = EventDetails::clone(&*find(public, name).await?);
+    Ok(at_this_moment(public, event).await?.details.sessions)
 }
 
 async fn at_this_moment<P: Permission>(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, SecondsFormat, TimeDelta, Utc};
 use poem_openapi::registry::MetaSchemaRef;
 use poem_openapi::types::{
     ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type,
@@ -87,22 +87,62 @@ impl Type for Time {
     }
 }
 
+impl Time {
+    /// As it is kept and written, if it can be: to the microsecond, in a year of four digits. A leap second is the
+    /// beginning of the next one.
+    fn kept(time: DateTime<Utc>) -> ParseResult<Self> {
+        let kept = DateTime::from_timestamp_micros(time.timestamp_micros());
+        let kept = kept.filter(|time| (1..=9999).contains(&time.year()));
+        kept.map(Self)
+            .ok_or_else(|| ParseError::custom("must be in a year from 1 to 9999, in UTC"))
+    }
+}
+
 impl ParseFromJSON for Time {
     fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
         let time = DateTime::<Utc>::parse_from_json(value);
-        time.map(Self).map_err(ParseError::propagate)
+        Self::kept(time.map_err(ParseError::propagate)?)
     }
 }
 
 impl ParseFromParameter for Time {
     fn parse_from_parameter(value: &str) -> ParseResult<Self> {
         let time = DateTime::<Utc>::parse_from_parameter(value);
-        time.map(Self).map_err(ParseError::propagate)
+        Self::kept(time.map_err(ParseError::propagate)?)
     }
 }
 
 impl ToJSON for Time {
     fn to_json(&self) -> Option<Value> {
         Some(self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_as_it_is_kept() {
+        for (text, kept) in [
+            (
+                "2030-01-01T00:00:00.1234569Z",
+                "2030-01-01T00:00:00.123456Z",
+            ),
+            ("2030-06-30T23:59:60Z", "2030-07-01T00:00:00Z"),
+            ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+            ("2030-01-01T02:00:00+02:00", "2030-01-01T00:00:00Z"),
+        ] {
+            let time = Time::parse_from_json(Some(text.into())).expect(text);
+            assert_eq!(time.to_json(), Some(kept.into()), "{text}");
+        }
+        for text in [
+            "9999-12-31T23:59:59-12:00",
+            "0001-01-01T00:00:00+14:00",
+            "today",
+        ] {
+            assert!(Time::parse_from_json(Some(text.into())).is_err(), "{text}");
+            assert!(Time::parse_from_parameter(text).is_err(), "{text}");
+        }
     }
 }

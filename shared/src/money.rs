@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Invalid;
+
 /// An ISO 4217 code, `EUR`. It is checked wherever it is read from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[serde(try_from = "String", into = "String")]
@@ -53,12 +55,30 @@ impl From<Currency> for String {
     }
 }
 
+/// Those of ISO 4217 that people pay with.
+const CURRENCIES: &str = "\
+    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD \
+    CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ \
+    GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR \
+    LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN \
+    PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB \
+    TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG";
+
 impl Currency {
-    /// `None` unless the code is three capital letters, as ISO 4217 has them.
+    /// `None` for what is no currency that people pay with.
     #[must_use]
     pub fn parse(code: &str) -> Option<Self> {
-        let valid = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase());
-        valid.then(|| Self(code.to_owned()))
+        let known = CURRENCIES
+            .split_ascii_whitespace()
+            .any(|known| known == code);
+        known.then(|| Self(code.to_owned()))
+    }
+
+    /// Adds what is wrong with a code that was given.
+    pub(crate) fn check(code: &str, invalid: &mut Invalid) {
+        if Self::parse(code).is_none() {
+            invalid.push("currency", "must be the code of a currency, like EUR");
+        }
     }
 
     #[must_use]

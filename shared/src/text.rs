@@ -10,9 +10,22 @@ pub fn escape_like(text: &str) -> String {
         .replace('_', r"\_")
 }
 
-/// What a name becomes in addresses: the plain one, and one that nobody else can have.
+/// Whether there is something to be read, in one line.
+#[must_use]
+pub fn is_a_line(text: &str) -> bool {
+    let is_seen = |letter: char| {
+        let without_width = matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        !letter.is_whitespace() && !without_width
+    };
+    let breaks = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+    text.contains(is_seen) && !text.contains(breaks)
+}
+
+/// What a name becomes in addresses: the plain one, and one that nobody else can have. Letters of other scripts are
+/// written as they are said. None looks like an id, which leads elsewhere.
 #[must_use]
 pub fn slugs_for(name: &str, id: Uuid) -> Vec<String> {
+    let name = deunicode::deunicode_with_tofu(name, " ");
     let words = name
         .split(|letter: char| !letter.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty());
@@ -27,7 +40,9 @@ pub fn slugs_for(name: &str, id: Uuid) -> Vec<String> {
     if slug.len() < 2 {
         return vec![own.to_owned()];
     }
-    vec![slug.to_owned(), format!("{slug}-{own}")]
+    let mut slugs = vec![slug.to_owned(), format!("{slug}-{own}")];
+    slugs.retain(|slug| Uuid::try_parse(slug).is_err());
+    slugs
 }
 
 #[cfg(test)]
@@ -42,15 +57,37 @@ mod tests {
         let id = ids::fresh(DateTime::UNIX_EPOCH);
         for (name, slug) in [
             ("Lighthouse Events", "lighthouse-events"),
-            ("  Café (Nord) & Co. ", "caf-nord-co"),
+            ("  Café (Nord) & Co. ", "cafe-nord-co"),
+            ("Ünïcödé Straße", "unicode-strasse"),
+            ("日本", "ri-ben"),
+            ("Концерт", "kontsert"),
         ] {
             let slugs = slugs_for(name, id);
             assert_eq!(slugs[0], slug);
             assert!(slugs[1].starts_with(&format!("{slug}-")), "{slugs:?}");
         }
-        assert_eq!(slugs_for("日本", id).len(), 1);
+        assert_eq!(slugs_for("???", id).len(), 1);
+        let like_an_id = slugs_for("3642c793-9e60-4249-b3dc-194f9bc5703a", id);
+        assert!(like_an_id.len() == 1 && like_an_id[0].parse::<Uuid>().is_err());
         let long = slugs_for(&"a b ".repeat(50), id);
         assert!(long.iter().all(|slug| slug.len() <= 60), "{long:?}");
+    }
+
+    #[test]
+    fn a_line_can_be_read_and_has_no_end() {
+        for line in ["Night of Lights", "★", " ليلة ", "Zoë 👩‍🚀"] {
+            assert!(is_a_line(line), "{line}");
+        }
+        for other in [
+            "",
+            " \t",
+            "\u{200b}\u{200b}",
+            "a\r\nBcc: b",
+            "bell\u{7}",
+            "a\u{2028}b",
+        ] {
+            assert!(!is_a_line(other), "{other:?}");
+        }
     }
 
     #[test]

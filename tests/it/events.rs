@@ -1,5 +1,6 @@
 //! Events, their sessions and ticket types, through the API.
 
+mod odd;
 mod sessions;
 mod ticket_types;
 
@@ -360,6 +361,8 @@ async fn an_event_for_the_vetted_does_not_exist_for_others() {
         }
         vetted.client.get(&at(&event)).await.expect(200);
         assert_eq!(vetted.client.get("/events").await.expect(200)["total"], 1);
+        let ours = lighthouse.organizer.get("/events").await.expect(200);
+        assert_eq!(ours["total"], 1, "who runs it sees it");
     })
     .await;
 }

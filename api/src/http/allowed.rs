@@ -483,7 +483,8 @@ impl Credentials {
     fn of(request: &Request) -> Result<Self> {
         let key = header(request, "X-Api-Key")?;
         let Some(authorization) = header(request, AUTHORIZATION.as_str())? else {
-            return Ok(key.map_or(Self::None, Self::Key));
+            let in_query = key.is_none().then(|| token_in_query(request)).flatten();
+            return Ok(in_query.map_or_else(|| key.map_or(Self::None, Self::Key), Self::Token));
         };
         if key.is_some() {
             return Err(AccessError::TwoKinds.into());
@@ -512,16 +513,31 @@ impl Credentials {
     }
 }
 
+/// A browser that follows a stream cannot set a header.
+fn token_in_query(request: &Request) -> Option<String> {
+    let uri = request.uri();
+    let query = uri.query().filter(|_| is_stream(uri.path()))?;
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    let (_, token) = pairs.find(|(name, _)| name == TOKEN_IN_QUERY)?;
+    Some(token.into_owned())
+}
+
+/// What a token is called in the address of a stream.
+pub(super) const TOKEN_IN_QUERY: &str = "access_token";
+
+pub(super) fn is_stream(path: &str) -> bool {
+    path.ends_with("/stream")
+}
+
 impl Access {
     /// Finds out who is calling and counts the call.
     async fn of(request: &Request, tight: bool, counted: bool) -> Result<Self> {
         let app: &App = request.data().expect("the app is given to every request");
-        if request
-            .uri()
-            .query()
-            .is_some_and(|query| query.contains("%00"))
-        {
-            return Err(Invalid::field("query", "must not contain the character NUL").into());
+        let (path, query) = (request.uri().path(), request.uri().query());
+        for (place, text) in [("path", path), ("query", query.unwrap_or_default())] {
+            if text.contains("%00") {
+                return Err(Invalid::field(place, "must not contain the character NUL").into());
+            }
         }
         Ok(Self {
             app: app.clone(),

@@ -11,6 +11,7 @@ use poem_openapi::registry::Registry;
 use serde_json::{Map, Value, json};
 use shared::error::Code;
 
+use super::allowed::{TOKEN_IN_QUERY, is_stream};
 use super::answer::ErrorBody;
 use super::errors::status_of;
 use crate::{INTERNAL_PREFIX, PREFIX, internal_service, ops, service};
@@ -224,6 +225,14 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
             "The ETag of the version you have seen, or `*` for any.",
         );
     }
+    if method == "get" && is_stream(path) {
+        add_parameter(
+            operation,
+            "query",
+            TOKEN_IN_QUERY,
+            "An access token, from where no header can be set.",
+        );
+    }
     if method == "get" && has_header(operation, "ETAG") {
         add_header(
             operation,
@@ -282,9 +291,14 @@ fn take_errors(operation: &mut Value, path: &str) -> Vec<Code> {
 }
 
 fn add_header(operation: &mut Value, name: &str, description: &str) {
+    add_parameter(operation, "header", name, description);
+}
+
+fn add_parameter(operation: &mut Value, place: &str, name: &str, description: &str) {
+    let longest = if place == "header" { 255 } else { 4_096 };
     let parameter = json!({
-        "name": name, "in": "header", "required": false, "description": description,
-        "schema": {"type": "string", "maxLength": 255},
+        "name": name, "in": place, "required": false, "description": description,
+        "schema": {"type": "string", "maxLength": longest},
     });
     match operation
         .get_mut("parameters")

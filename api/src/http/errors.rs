@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::FutureExt as _;
+use percent_encoding::percent_decode_str;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, PathPattern, Request, Response};
@@ -140,6 +141,9 @@ impl Asked {
         }
         if error.is::<MethodNotAllowedError>() {
             return WebError::WrongMethod(self.method.clone()).into();
+        }
+        if percent_decode_str(&self.path).decode_utf8().is_err() {
+            return Invalid::field("path", "must be text in UTF-8").into();
         }
         match error.status() {
             status if status.is_client_error() => WebError::Unreadable.into(),

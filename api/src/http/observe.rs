@@ -124,6 +124,10 @@ fn make_safe(headers: &mut poem::http::HeaderMap) {
         .or_insert(HeaderValue::from_static(
             "default-src 'none'; frame-ancestors 'none'",
         ));
+    headers.append(
+        header::VARY,
+        HeaderValue::from_static("accept-encoding, authorization, x-api-key"),
+    );
     // Answers may be private; what may be kept says so itself.
     headers
         .entry(header::CACHE_CONTROL)

@@ -1,6 +1,6 @@
 //! Reading events by way of memory.
 //!
-//! Lists are kept for those who see what strangers see: strangers, services, and people who belong to no organization.
+//! Lists are kept for those who see what strangers see: strangers, and people who belong to no organization.
 //! An event is kept whole and shown only after its reader was checked. What is left is asked for each time, and as long as
 //! it is the same, the answer is too, and is not written out again.
 
@@ -11,9 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::event::Numbers;
 use super::list::{self, Viewer};
-use super::{
-    EventDetails, EventError, EventFilter, EventNow, EventPage, Listing, Status, details, store,
-};
+use super::{EventDetails, EventError, EventFilter, EventNow, EventPage, Listing, details, store};
 use crate::app::App;
 use crate::cache::Shelf;
 use crate::error::{Code, Error, Result};
@@ -214,7 +212,7 @@ pub(super) async fn public(app: &App, id: EventId) -> Result<Option<Arc<KeptEven
         kept => kept?,
     };
     let public = &kept.public;
-    Ok((public.event.status != Status::Draft).then(|| Arc::clone(public)))
+    Ok((!public.event.is_out_of_sight()).then(|| Arc::clone(public)))
 }
 
 async fn by_id(app: &App, now: DateTime<Utc>, id: EventId) -> Result<Arc<Kept>> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EventError;
 use super::refund_policy::RefundPolicy;
-use super::session::{NewSession, Session};
+use super::session::{NewSession, Session, check_name};
 use super::status::Status;
 use super::summary::Live;
 use super::ticket_type::{NewTicketType, TicketType};
@@ -16,9 +16,10 @@ use crate::ids::{EventId, OrganizationId, UserId, VenueId};
 use crate::organizations;
 use crate::patch::Patch;
 use crate::stock::Levels;
+use crate::text::is_a_line;
 
 const MOST_IMAGES: usize = 20;
-const MOST_SESSIONS: usize = 200;
+pub(super) const MOST_SESSIONS: usize = 200;
 
 /// Something that takes place.
 #[derive(Debug, Clone, PartialEq, Serialize, Object, sqlx::FromRow)]
@@ -47,9 +48,9 @@ pub struct Event {
     pub status: Status,
     /// Why it is postponed, on hold or cancelled.
     pub status_reason: Option<String>,
-    /// When its first session begins.
+    /// When the first of its sessions begins that take place.
     pub starts_at: Time,
-    /// When its last session ends.
+    /// When the last of them ends.
     pub ends_at: Time,
     /// Its own limit, if it was given one as `total_capacity`: no more tickets than that, of whatever type.
     pub own_capacity: Option<i32>,
@@ -65,6 +66,10 @@ pub struct Event {
     pub version: i64,
     pub created_at: Time,
     pub updated_at: Time,
+    /// Cancelled before the public saw it.
+    #[oai(skip)]
+    #[serde(skip)]
+    pub never_published: bool,
 }
 
 /// An event with its parts and with what is on sale.
@@ -200,7 +205,7 @@ pub struct NewEvent {
     #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
     pub capacity: Option<i32>,
     /// A limit over all sessions and types.
-    #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
+    #[oai(validator(minimum(value = "1"), maximum(value = "100000000")))]
     pub total_capacity: Option<i32>,
     #[oai(
         default = "ten",
@@ -284,7 +289,7 @@ pub struct EventChange {
     #[oai(validator(max_length = 60))]
     pub time_zone: Patch<String>,
     /// A limit over all sessions and types.
-    #[oai(validator(minimum(value = "1"), maximum(value = "500000")))]
+    #[oai(validator(minimum(value = "1"), maximum(value = "100000000")))]
     pub total_capacity: Patch<Option<i32>>,
     #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
     pub max_tickets_per_order: Patch<i32>,
@@ -368,12 +373,22 @@ impl From<Cancellation> for StatusChange {
 
 impl Event {
     /// What no field can say by itself.
-    pub(super) fn check(&self) -> Result<()> {
-        let mut invalid = Invalid::default();
-        if organizations::check_time_zone(&self.time_zone).is_err() {
-            let message = "must be the IANA name of a time zone, like Europe/Berlin";
-            invalid.push("time_zone", message);
+    pub(super) fn check(&self, invalid: &mut Invalid) {
+        if !is_a_line(&self.title) {
+            invalid.push("title", "must be one line that can be read");
         }
+        // What is made safe can become longer than what was given.
+        for (field, html, most) in [
+            ("description", &self.description, 100_000),
+            ("policies", &self.policies, 20_000),
+        ] {
+            let length = html.as_ref().map_or(0, |html| html.chars().count());
+            if length > most {
+                let message = format!("is longer than {most} characters once it is made safe");
+                invalid.push(field, message);
+            }
+        }
+        organizations::check_time_zone(&self.time_zone, invalid);
         let is_image = |url: &String| {
             let scheme = url::Url::parse(url).map(|url| url.scheme().to_owned());
             url.len() <= 2_000 && matches!(scheme.as_deref(), Ok("http" | "https"))
@@ -384,8 +399,12 @@ impl Event {
                 "must be at most 20 addresses, each http or https",
             );
         }
-        self.refund_policy.check("", &mut invalid);
-        invalid.check()
+        self.refund_policy.check("", invalid);
+    }
+
+    /// Only its organization sees it.
+    pub(super) fn is_out_of_sight(&self) -> bool {
+        self.status == Status::Draft || self.never_published
     }
 
     pub(super) fn must_be_open(&self, now: DateTime<Utc>) -> Result<()> {
@@ -399,10 +418,13 @@ impl Event {
 
 impl NewEvent {
     /// Its sessions, or the only one that it describes itself.
-    pub(super) fn sessions_to_make(&self, now: DateTime<Utc>) -> Result<Vec<NewSession>> {
-        let mut invalid = Invalid::default();
+    pub(super) fn sessions_to_make(
+        &self,
+        now: DateTime<Utc>,
+        invalid: &mut Invalid,
+    ) -> Vec<NewSession> {
         if self.sessions.is_empty() {
-            return self.only_session(now);
+            return self.only_session(now, invalid).into_iter().collect();
         }
         let alone = "is for events without `sessions`";
         for (field, given) in [
@@ -418,19 +440,20 @@ impl NewEvent {
             invalid.push("sessions", "must be at most 200");
         }
         for (at, session) in self.sessions.iter().enumerate() {
-            session.check(now, &format!("sessions[{at}]."), &mut invalid);
+            let place = format!("sessions[{at}].");
+            session.check(now, &place, invalid);
+            check_name(&session.name, &place, invalid);
         }
-        invalid.check()?;
-        Ok(self.sessions.clone())
+        self.sessions.clone()
     }
 
-    fn only_session(&self, now: DateTime<Utc>) -> Result<Vec<NewSession>> {
-        let mut invalid = Invalid::default();
+    fn only_session(&self, now: DateTime<Utc>, invalid: &mut Invalid) -> Option<NewSession> {
         let (Some(starts_at), Some(ends_at), Some(capacity)) =
             (self.starts_at, self.ends_at, self.capacity)
         else {
             let message = "is needed, or `starts_at`, `ends_at` and `capacity` of the only session";
-            return Err(Invalid::field("sessions", message).into());
+            invalid.push("sessions", message);
+            return None;
         };
         let session = NewSession {
             name: self.title.clone(),
@@ -438,8 +461,7 @@ impl NewEvent {
             ends_at,
             capacity,
         };
-        session.check(now, "", &mut invalid);
-        invalid.check()?;
-        Ok(vec![session])
+        session.check(now, "", invalid);
+        Some(session)
     }
 }

@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::event::{Event, EventDetails};
 use super::filter::EventFilter;
 use super::search::{self, Search};
-use super::status::Status;
 use super::store;
 use super::summary::{Listed, Listing};
 use crate::access::Scope;
@@ -26,7 +25,7 @@ pub struct Viewer {
     pub assigned: Scope,
     /// Whose vetting counts.
     pub user_id: Option<UserId>,
-    /// Belongs to no organization, so that the public lists are the same as for strangers.
+    /// Belongs to no organization and acts for none, so that the public lists are the same as for strangers.
     pub like_a_stranger: bool,
 }
 
@@ -42,7 +41,7 @@ const COLUMNS: &str =
     "select e.id, e.organization_id, e.title, e.slug, e.short_description, e.event_type, e.category, e.venue_id,
         e.image_urls, e.teacher_ids, e.organizer_ids, e.time_zone, e.currency, e.status, e.status_reason, e.starts_at,
         e.ends_at, p.capacity as own_capacity, e.max_tickets_per_order, e.required_vetting_level, e.is_featured,
-        e.is_sensitive, e.refund_policy, e.version, e.created_at, e.updated_at, ";
+        e.is_sensitive, e.refund_policy, e.version, e.created_at, e.updated_at, e.never_published, ";
 
 pub(super) async fn by_id(db: &mut PgConnection, id: EventId) -> Result<Option<Event>> {
     let mut sql = QueryBuilder::new(COLUMNS);
@@ -249,11 +248,17 @@ impl Question<'_> {
 impl Viewer {
     /// What the public sees, as far as this viewer is vetted.
     pub(super) fn sees(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("(e.status <> 'draft' and (e.required_vetting_level = 0");
+        sql.push(
+            "(e.status <> 'draft' and not e.never_published and (e.required_vetting_level = 0",
+        );
         if let Some(user_id) = self.user_id {
             sql.push(" or exists (select from members m where m.organization_id = e.organization_id and m.user_id = ")
                 .push_bind(user_id)
                 .push(" and m.vetting_level >= e.required_vetting_level)");
+        }
+        if self.backstage != Scope::nothing() {
+            sql.push(" or ");
+            within(&self.backstage, sql);
         }
         sql.push("))");
     }
@@ -269,9 +274,10 @@ impl Viewer {
         if self.user_id.is_some_and(assigned) && self.assigned.require(organization_id).is_ok() {
             return Ok(true);
         }
-        match (event.status, level, self.user_id) {
-            (Status::Draft, ..) | (_, 1.., None) => Ok(false),
-            (_, 1.., Some(user_id)) => {
+        match (level, self.user_id) {
+            _ if event.is_out_of_sight() => Ok(false),
+            (1.., None) => Ok(false),
+            (1.., Some(user_id)) => {
                 let mut db = app.read().await?;
                 store::vetted(&mut db, organization_id, user_id, level).await
             }

@@ -63,6 +63,7 @@ use crate::cache::Changed;
 use crate::error::{Code, Invalid, Result};
 use crate::ids::{EventId, OrganizationId, VenueId};
 use crate::jobs::{Job, Queue};
+use crate::money::Currency;
 use crate::orders::jobs::RefundAll;
 use crate::organizations;
 use crate::patch::Patch;
@@ -80,8 +81,11 @@ const MOST_PEOPLE: usize = 50;
 pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
     let organization_id = tx.scope().choose(new.organization_id)?;
     let organization = organizations::get(tx, organization_id).await?;
-    let sessions = new.sessions_to_make(tx.now())?;
+    let mut invalid = Invalid::default();
+    let sessions = new.sessions_to_make(tx.now(), &mut invalid);
     let id = EventId::fresh(tx.now());
+    let begins = sessions.iter().map(|session| session.starts_at).min();
+    let ends = sessions.iter().map(|session| session.ends_at).max();
     let mut event = Event {
         id,
         organization_id,
@@ -99,8 +103,8 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         currency: new.currency.unwrap_or(organization.currency),
         status: Status::Draft,
         status_reason: None,
-        starts_at: sessions.iter().map(|s| s.starts_at).min().expect("one"),
-        ends_at: sessions.iter().map(|s| s.ends_at).max().expect("one"),
+        starts_at: begins.unwrap_or(tx.now().into()),
+        ends_at: ends.unwrap_or(tx.now().into()),
         own_capacity: new.total_capacity,
         max_tickets_per_order: new.max_tickets_per_order,
         required_vetting_level: new.required_vetting_level,
@@ -112,11 +116,15 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         version: 1,
         created_at: tx.now().into(),
         updated_at: tx.now().into(),
+        never_published: false,
         title: new.title,
     };
-    event.check()?;
-    must_offer(tx, organization_id, event.venue_id).await?;
-    must_belong(tx, &event).await?;
+    event.check(&mut invalid);
+    Currency::check(&event.currency, &mut invalid);
+    must_offer(tx, organization_id, event.venue_id, &mut invalid).await?;
+    must_belong(tx, &event, &mut invalid).await?;
+    ticket_type::check_all(&new.ticket_types, &event, sessions.len(), &mut invalid);
+    invalid.check()?;
     let slugs = slugs_for(&event.title, id.into()).into_iter();
     for slug in slugs.filter(|slug| slug != TAKEN_SLUG) {
         event.slug = slug;
@@ -174,16 +182,18 @@ pub async fn change(
     if changes.keys().any(|field| field != "description") {
         before.must_be_open(tx.now())?;
     }
-    event.check()?;
+    let mut invalid = Invalid::default();
+    event.check(&mut invalid);
     if event.venue_id != before.venue_id {
-        must_offer(tx, event.organization_id, event.venue_id).await?;
+        must_offer(tx, event.organization_id, event.venue_id, &mut invalid).await?;
     }
     if (&event.teacher_ids, &event.organizer_ids) != (&before.teacher_ids, &before.organizer_ids) {
-        must_belong(tx, &event).await?;
+        must_belong(tx, &event, &mut invalid).await?;
     }
     if event.max_tickets_per_order < before.max_tickets_per_order {
-        ticket_type::must_allow_orders(tx, &event).await?;
+        ticket_type::must_allow_orders(tx, &event, &mut invalid).await?;
     }
+    invalid.check()?;
     if event.own_capacity != before.own_capacity {
         before.pool().fit(tx, event.own_capacity, aside).await?;
     }
@@ -194,7 +204,7 @@ pub async fn change(
     details(tx, event).await
 }
 
-/// Moves an event to another status. Moving it to where it is changes nothing.
+/// Moves an event to another status. Moving it to where it is changes nothing but the reason, if another one is given.
 pub async fn set_status(
     tx: &mut Tx,
     id: EventId,
@@ -204,24 +214,29 @@ pub async fn set_status(
     let mut event = lock(tx, id).await?;
     seen.check(event.version)?;
     let from = event.status;
-    if from == to.status {
+    let reason = to.reason.filter(|_| to.status.needs_reason());
+    let stays = from == to.status;
+    // Why it was cancelled has been told already.
+    let said_anew = reason.is_some() && reason != event.status_reason && from.is_open();
+    if stays && !said_anew {
         return details(tx, event).await;
     }
-    if !from.reachable().contains(&to.status) {
+    if !stays && !from.reachable().contains(&to.status) {
         return Err(EventError::StatusNotReachable { from }.into());
     }
-    if to.status.needs_reason() && to.reason.is_none() {
+    if to.status.needs_reason() && reason.is_none() {
         return Err(Invalid::field("reason", "is needed for this status").into());
     }
     if to.status == Status::Published {
         must_be_ready(tx, id).await?;
     }
     event.status = to.status;
-    event.status_reason = to.reason.filter(|_| to.status.needs_reason());
+    event.status_reason = reason;
+    event.never_published |= from == Status::Draft && event.status == Status::Cancelled;
     event.version += 1;
     event.updated_at = tx.now().into();
     store::update(tx, &event).await?;
-    if event.status == Status::Cancelled {
+    if event.status == Status::Cancelled && !stays {
         tx.enqueue(&RefundAll { event_id: id });
     }
     prices::follow(tx, &[id]).await?;
@@ -286,10 +301,10 @@ async fn lock(tx: &mut Tx, id: EventId) -> Result<Event> {
     store::lock(tx, id).await?;
     let event = list::by_id(tx, id).await?.ok_or(EventError::NotFound)?;
     if let Err(refusal) = tx.require(event.organization_id) {
-        return Err(match event.status {
-            Status::Draft => EventError::NotFound.into(),
-            _ => refusal,
-        });
+        if event.is_out_of_sight() {
+            return Err(EventError::NotFound.into());
+        }
+        return Err(refusal);
     }
     Ok(event)
 }
@@ -308,14 +323,16 @@ async fn must_offer(
     tx: &mut Tx,
     organization_id: OrganizationId,
     venue_id: Option<VenueId>,
+    invalid: &mut Invalid,
 ) -> Result<()> {
     let Some(venue_id) = venue_id else {
         return Ok(());
     };
-    match found(venues::hold(tx, venue_id).await)? {
-        Some(venue) if venue.organization_id == organization_id => Ok(()),
-        _ => Err(Invalid::field("venue_id", "is no venue of the organization").into()),
+    let venue = found(venues::hold(tx, venue_id).await)?;
+    if venue.is_none_or(|venue| venue.organization_id != organization_id) {
+        invalid.push("venue_id", "is no venue of the organization");
     }
+    Ok(())
 }
 
 fn found(venue: Result<Venue>) -> Result<Option<Venue>> {
@@ -327,8 +344,7 @@ fn found(venue: Result<Venue>) -> Result<Option<Venue>> {
 }
 
 /// Whoever teaches or organizes belongs to the organization.
-async fn must_belong(tx: &mut Tx, event: &Event) -> Result<()> {
-    let mut invalid = Invalid::default();
+async fn must_belong(tx: &mut Tx, event: &Event, invalid: &mut Invalid) -> Result<()> {
     for (field, people) in [
         ("teacher_ids", &event.teacher_ids),
         ("organizer_ids", &event.organizer_ids),
@@ -339,7 +355,7 @@ async fn must_belong(tx: &mut Tx, event: &Event) -> Result<()> {
             invalid.push(field, message);
         }
     }
-    invalid.check()
+    Ok(())
 }
 
 async fn must_be_ready(tx: &mut Tx, id: EventId) -> Result<()> {

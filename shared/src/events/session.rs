@@ -5,6 +5,7 @@ use poem_openapi::Object;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::event::MOST_SESSIONS;
 use super::{EventError, lock, pools, prices, record_part, store};
 use crate::activity;
 use crate::clock::Time;
@@ -12,6 +13,7 @@ use crate::error::{Invalid, Result};
 use crate::ids::{EventId, SessionId};
 use crate::patch::Patch;
 use crate::stock::{Claim, Places};
+use crate::text::is_a_line;
 use crate::tx::Tx;
 use crate::version::Expected;
 
@@ -60,6 +62,13 @@ pub struct SessionChange {
     pub active: Patch<bool>,
 }
 
+/// `place` is where the session or the ticket type stands in the request: nothing, or `sessions[0].`.
+pub(super) fn check_name(name: &str, place: &str, invalid: &mut Invalid) {
+    if !is_a_line(name) {
+        invalid.push(format!("{place}name"), "must be one line that can be read");
+    }
+}
+
 impl NewSession {
     /// `place` is where the session stands in the request: nothing, or `sessions[0].`.
     pub(super) fn check(&self, now: DateTime<Utc>, place: &str, invalid: &mut Invalid) {
@@ -74,8 +83,9 @@ impl NewSession {
 
 impl Session {
     /// What has begun may still end at another time. Nothing is moved into the past, where it would be over at once.
-    fn check_times(&self, before: &Self, now: DateTime<Utc>) -> Result<()> {
+    fn check(&self, before: &Self, now: DateTime<Utc>) -> Result<()> {
         let mut invalid = Invalid::default();
+        check_name(&self.name, "", &mut invalid);
         for (field, to, from) in [
             ("starts_at", self.starts_at, before.starts_at),
             ("ends_at", self.ends_at, before.ends_at),
@@ -108,6 +118,10 @@ pub async fn add_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<Se
     event.must_be_open(tx.now())?;
     let mut invalid = Invalid::default();
     new.check(tx.now(), "", &mut invalid);
+    check_name(&new.name, "", &mut invalid);
+    if store::sessions(tx, id).await?.len() >= MOST_SESSIONS {
+        invalid.push("sessions", "must be at most 200");
+    }
     invalid.check()?;
     let session_id = insert_session(tx, id, new).await?;
     store::follow_sessions(tx, id).await?;
@@ -140,7 +154,7 @@ pub async fn change_session(
         return Ok(before);
     }
     event.must_be_open(tx.now())?;
-    session.check_times(&before, tx.now())?;
+    session.check(&before, tx.now())?;
     if session.capacity != before.capacity {
         let capacity = Some(session.capacity);
         before.pool(id).fit(tx, capacity, aside).await?;

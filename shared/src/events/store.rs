@@ -72,7 +72,7 @@ pub(super) async fn update(db: &mut PgConnection, event: &Event) -> Result<()> {
                            venue_id = $7, image_urls = $8, time_zone = $9, status = $10, status_reason = $11,
                            max_tickets_per_order = $12, required_vetting_level = $13, is_featured = $14,
                            is_sensitive = $15, version = $16, updated_at = $17, teacher_ids = $18,
-                           organizer_ids = $19, refund_policy = $20, policies = $21
+                           organizer_ids = $19, refund_policy = $20, policies = $21, never_published = $22
          where id = $1",
         event.id as _,
         event.title,
@@ -95,6 +95,7 @@ pub(super) async fn update(db: &mut PgConnection, event: &Event) -> Result<()> {
         &event.organizer_ids as _,
         Json(&event.refund_policy) as _,
         event.policies,
+        event.never_published,
     )
     .execute(db)
     .await?;
@@ -113,11 +114,12 @@ pub(super) async fn delete(db: &mut PgConnection, id: EventId) -> Result<()> {
     Ok(())
 }
 
-/// The event begins with its first session and ends with its last.
+/// The event begins with its first session and ends with its last, of those that take place if any does.
 pub(super) async fn follow_sessions(db: &mut PgConnection, id: EventId) -> Result<()> {
     sqlx::query!(
         "update events e set starts_at = s.starts_at, ends_at = s.ends_at
-         from (select min(starts_at) as starts_at, max(ends_at) as ends_at
+         from (select coalesce(min(starts_at) filter (where active), min(starts_at)) as starts_at,
+                      coalesce(max(ends_at) filter (where active), max(ends_at)) as ends_at
                from event_sessions where event_id = $1) s
          where e.id = $1",
         id as _,

@@ -5,9 +5,10 @@ use poem_openapi::Object;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::event::Event;
-use super::session::Session;
+use super::session::{Session, check_name};
 use super::status::Status;
 use super::{EventError, lock, prices, record_part, store};
 use crate::activity;
@@ -19,7 +20,10 @@ use crate::stock::{Claim, Places};
 use crate::tx::Tx;
 use crate::version::Expected;
 
-const MOST_TICKET_TYPES: usize = 50;
+/// What an event is made with.
+const MOST_AT_FIRST: usize = 50;
+/// What it may have in the end, off sale or not.
+const MOST_TICKET_TYPES: usize = 200;
 
 /// Something on sale: it admits to one or more sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Object, sqlx::FromRow)]
@@ -184,6 +188,7 @@ impl NewTicketType {
 impl TicketType {
     /// What no field can say by itself. `place` is where the type stands in the request.
     pub(super) fn check(&self, place: &str, invalid: &mut Invalid) {
+        check_name(&self.name, place, invalid);
         if self
             .sales_end
             .is_some_and(|end| Some(end) <= self.sales_start)
@@ -246,8 +251,17 @@ pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Re
     ticket_type.check("", &mut invalid);
     ticket_type.check_least(None, event.max_tickets_per_order, "", &mut invalid);
     let known = store::sessions(tx, id).await?;
-    let included = included(&known, &ticket_type, "", &mut invalid);
+    check_sessions(
+        &codes(&known),
+        &ticket_type.included_sessions,
+        "",
+        &mut invalid,
+    );
+    if store::ticket_types(tx, id).await?.len() >= MOST_TICKET_TYPES {
+        invalid.push("ticket_types", "must be at most 200");
+    }
     invalid.check()?;
+    let included = included(&known, &ticket_type);
     let now = tx.now();
     insert_ticket_type(tx, &event, &ticket_type, &included, now).await?;
     prices::follow(tx, &[id]).await?;
@@ -334,23 +348,31 @@ pub async fn delete_ticket_type(
     Ok(())
 }
 
-/// The sessions that a ticket type includes, every unknown code named.
-fn included(
-    known: &[Session],
-    kind: &TicketType,
-    place: &str,
-    invalid: &mut Invalid,
-) -> Vec<SessionId> {
-    let mut included = Vec::new();
-    for (at, code) in kind.included_sessions.iter().enumerate() {
+fn codes(sessions: &[Session]) -> Vec<String> {
+    sessions
+        .iter()
+        .map(|session| session.code.clone())
+        .collect()
+}
+
+/// Every code that is unknown or named twice.
+fn check_sessions(known: &[String], included: &[String], place: &str, invalid: &mut Invalid) {
+    for (at, code) in included.iter().enumerate() {
         let field = format!("{place}included_sessions[{at}]");
-        match known.iter().find(|session| session.code == *code) {
-            Some(session) if !included.contains(&session.id) => included.push(session.id),
-            Some(_) => invalid.push(field, "is named twice"),
-            None => invalid.push(field, "is no session of the event"),
+        if !known.contains(code) {
+            invalid.push(field, "is no session of the event");
+        } else if included[..at].contains(code) {
+            invalid.push(field, "is named twice");
         }
     }
-    included
+}
+
+/// The sessions that a ticket type includes.
+fn included(known: &[Session], kind: &TicketType) -> Vec<SessionId> {
+    let included = known
+        .iter()
+        .filter(|session| kind.included_sessions.contains(&session.code));
+    included.map(|session| session.id).collect()
 }
 
 /// Lets a type admit to other sessions, if nobody has ordered it yet. Whoever holds places of it holds those of the
@@ -361,8 +383,9 @@ async fn include(tx: &mut Tx, id: EventId, kind: &mut TicketType) -> Result<()> 
     }
     let known = store::sessions(tx, id).await?;
     let mut invalid = Invalid::default();
-    let included = included(&known, kind, "", &mut invalid);
+    check_sessions(&codes(&known), &kind.included_sessions, "", &mut invalid);
     invalid.check()?;
+    let included = included(&known, kind);
     store::include_sessions(tx, kind.id, &included).await?;
     let codes = known
         .into_iter()
@@ -372,6 +395,26 @@ async fn include(tx: &mut Tx, id: EventId, kind: &mut TicketType) -> Result<()> 
     Ok(())
 }
 
+/// What an event is to be made with, and with so many sessions.
+pub(super) fn check_all(
+    new: &[NewTicketType],
+    event: &Event,
+    sessions: usize,
+    invalid: &mut Invalid,
+) {
+    if new.len() > MOST_AT_FIRST {
+        invalid.push("ticket_types", "must be at most 50");
+    }
+    let known: Vec<String> = (1..=sessions).map(|number| format!("S{number}")).collect();
+    for (at, new) in new.iter().enumerate() {
+        let place = format!("ticket_types[{at}].");
+        let kind = new.clone().under(TicketTypeId(Uuid::nil()));
+        kind.check(&place, invalid);
+        kind.check_least(None, event.max_tickets_per_order, &place, invalid);
+        check_sessions(&known, &kind.included_sessions, &place, invalid);
+    }
+}
+
 /// What an event is made with.
 pub(super) async fn insert_ticket_types(
     tx: &mut Tx,
@@ -379,23 +422,11 @@ pub(super) async fn insert_ticket_types(
     new: Vec<NewTicketType>,
 ) -> Result<()> {
     let known = store::sessions(tx, event.id).await?;
-    let mut invalid = Invalid::default();
-    if new.len() > MOST_TICKET_TYPES {
-        invalid.push("ticket_types", "must be at most 50");
-    }
-    let mut made = Vec::new();
-    for (at, new) in new.into_iter().enumerate() {
-        let place = format!("ticket_types[{at}].");
-        let kind = new.under(TicketTypeId::fresh(tx.now()));
-        kind.check(&place, &mut invalid);
-        kind.check_least(None, event.max_tickets_per_order, &place, &mut invalid);
-        let included = included(&known, &kind, &place, &mut invalid);
-        made.push((kind, included));
-    }
-    invalid.check()?;
-    for (at, (kind, included)) in (0..).zip(made) {
+    for (at, new) in (0..).zip(new) {
         // They are listed in the order in which they were made.
         let at = tx.now() + TimeDelta::microseconds(at);
+        let kind = new.under(TicketTypeId::fresh(tx.now()));
+        let included = included(&known, &kind);
         insert_ticket_type(tx, event, &kind, &included, at).await?;
     }
     Ok(())
@@ -416,15 +447,17 @@ async fn insert_ticket_type(
 }
 
 /// No ticket type asks for more in one order than the event allows.
-pub(super) async fn must_allow_orders(tx: &mut Tx, event: &Event) -> Result<()> {
+pub(super) async fn must_allow_orders(
+    tx: &mut Tx,
+    event: &Event,
+    invalid: &mut Invalid,
+) -> Result<()> {
     let types = store::ticket_types(tx, event.id).await?;
     let least = types.iter().map(|kind| kind.min_per_order).max();
-    match least.filter(|least| *least > event.max_tickets_per_order) {
-        Some(least) => {
-            let message =
-                format!("must not be less than `min_per_order` of a ticket type, which is {least}");
-            Err(Invalid::field("max_tickets_per_order", message).into())
-        }
-        None => Ok(()),
+    if let Some(least) = least.filter(|least| *least > event.max_tickets_per_order) {
+        let message =
+            format!("must not be less than `min_per_order` of a ticket type, which is {least}");
+        invalid.push("max_tickets_per_order", message);
     }
+    Ok(())
 }

@@ -29,6 +29,7 @@ use crate::cache::Changed;
 use crate::clock::Time;
 use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{OrganizationId, RoleId, UserId};
+use crate::money::Currency;
 use crate::page::{Page, Paging};
 use crate::patch::Patch;
 use crate::text::slugs_for;
@@ -160,7 +161,10 @@ pub async fn found(tx: &mut Tx, new: NewOrganization, owner: UserId) -> Result<O
 pub(crate) const OWNER: &str = "owner";
 
 async fn make(tx: &mut Tx, new: NewOrganization) -> Result<Organization> {
-    check_time_zone(&new.time_zone)?;
+    let mut invalid = Invalid::default();
+    check_time_zone(&new.time_zone, &mut invalid);
+    Currency::check(&new.currency, &mut invalid);
+    invalid.check()?;
     let id = OrganizationId::fresh(tx.now());
     let slugs = match new.slug {
         Some(slug) => vec![slug],
@@ -217,8 +221,11 @@ pub async fn change(
     tx.require(id)?;
     seen.check(before.version)?;
     let mut organization = change.applied_to(before.clone());
-    check_time_zone(&organization.time_zone)?;
-    organization.settings.check()?;
+    let mut invalid = Invalid::default();
+    check_time_zone(&organization.time_zone, &mut invalid);
+    Currency::check(&organization.currency, &mut invalid);
+    organization.settings.check(&mut invalid);
+    invalid.check()?;
     let changes = activity::changes(&before, &organization, &["contact"])?;
     if changes.is_empty() {
         return Ok(before);
@@ -296,12 +303,12 @@ impl OrganizationChange {
     }
 }
 
-pub(crate) fn check_time_zone(name: &str) -> Result<()> {
+/// Adds what is wrong with a time zone that was given.
+pub(crate) fn check_time_zone(name: &str, invalid: &mut Invalid) {
     if name.parse::<Tz>().is_err() {
         let message = "must be the IANA name of a time zone, like Europe/Berlin";
-        return Err(Invalid::field("time_zone", message).into());
+        invalid.push("time_zone", message);
     }
-    Ok(())
 }
 
 pub(crate) fn record(tx: &mut Tx, id: OrganizationId, kind: &'static str, data: Value) {
@@ -319,11 +326,16 @@ mod tests {
 
     #[test]
     fn a_time_zone_has_an_iana_name() {
+        let is_known = |name| {
+            let mut invalid = Invalid::default();
+            check_time_zone(name, &mut invalid);
+            invalid.check().is_ok()
+        };
         for good in ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"] {
-            check_time_zone(good).expect(good);
+            assert!(is_known(good), "{good}");
         }
         for bad in ["", "Berlin", "europe/berlin", "+02:00", "CEST"] {
-            check_time_zone(bad).expect_err(bad);
+            assert!(!is_known(bad), "{bad}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Invalid, Result};
+use crate::error::Invalid;
 use crate::events::RefundPolicy;
 use crate::patch::Patch;
 
@@ -55,28 +55,29 @@ impl SettingsChange {
 
 impl Settings {
     /// What no field can say by itself.
-    pub(super) fn check(&self) -> Result<()> {
-        let mut invalid = Invalid::default();
+    pub(super) fn check(&self, invalid: &mut Invalid) {
         let hours = &self.reminder_hours;
         if hours.len() > 5 || hours.iter().any(|hours| !(1..=336).contains(hours)) {
             let message = "must be at most five, each from 1 to 336";
             invalid.push("settings.reminder_hours", message);
         }
-        self.refund_policy.check("settings.", &mut invalid);
-        invalid.check()
+        self.refund_policy.check("settings.", invalid);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn what_was_never_decided_has_a_default() {
         let settings: Settings = serde_json::from_str(r#"{"hold_minutes": 5}"#).expect("settings");
         assert_eq!(settings.hold_minutes, 5);
         assert_eq!(settings.reminder_hours, [24]);
-        Settings::default().check().expect("good defaults");
+        let mut invalid = Invalid::default();
+        Settings::default().check(&mut invalid);
+        invalid.check().expect("good defaults");
     }
 
     #[test]
@@ -97,7 +98,9 @@ mod tests {
         settings.refund_policy.partial_percent = 50;
         settings.refund_policy.partial_until_hours = 72;
         settings.reminder_hours = vec![0];
-        let error = settings.check().expect_err("two faults");
+        let mut invalid = Invalid::default();
+        settings.check(&mut invalid);
+        let error = Error::from(invalid);
         assert_eq!(error.details()["fields"].as_array().map(Vec::len), Some(2));
     }
 }

@@ -142,6 +142,7 @@ impl Given {
         let ends = self.sessions.iter().map(|session| session.ends).max();
         EventDetails {
             event: Event {
+                never_published: false,
                 id: EventId(EVENT),
                 organization_id: OrganizationId(Uuid::from_u128(2)),
                 title: "Rope Basics".into(),
