@@ -461,3 +461,32 @@ async fn what_is_titled_just_so_comes_first_however_many_are_sooner() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn titles_are_in_the_order_in_which_people_look_for_them() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let hall = organizer.post("/venues", &harbour_hall()).await.expect(201);
+        let mut there = titled("Zed");
+        there["venue_id"] = hall["id"].clone();
+        on_sale(&organizer, &there, &[100]).await;
+        for title in ["über alles", "Émile", "Hamburg by night", "beta"] {
+            let mut later = titled(title);
+            later["starts_at"] = json!("2026-02-12T18:00:00Z");
+            later["ends_at"] = json!("2026-02-12T20:00:00Z");
+            on_sale(&organizer, &later, &[100]).await;
+        }
+        let stranger = world.stranger();
+        let by_title = titles(&stranger, "sort=title").await;
+        assert_eq!(
+            by_title,
+            ["beta", "Émile", "Hamburg by night", "über alles", "Zed"]
+        );
+        // However it is typed, what is called so comes before what is there.
+        for typed in ["hamburg", "hambrug"] {
+            let found = titles(&stranger, &format!("q={typed}")).await;
+            assert_eq!(found, ["Hamburg by night", "Zed"], "{typed}");
+        }
+    })
+    .await;
+}

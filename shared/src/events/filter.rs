@@ -9,6 +9,9 @@ use super::list::{Viewer, within};
 use super::status::Status;
 use crate::ids::{OrganizationId, UserId, VenueId};
 
+/// The title as it is sorted and looked for: as the index has it.
+pub(super) const TITLE: &str = r#"lower(e.title) collate "und-x-icu""#;
+
 /// Which events to list, and in which order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct EventFilter {
@@ -169,7 +172,7 @@ impl EventFilter {
             "asc"
         };
         let column = match self.sort {
-            Some(EventSort::Title) => "lower(e.title)",
+            Some(EventSort::Title) => TITLE,
             Some(EventSort::Newest) => "e.created_at",
             Some(EventSort::Price) => {
                 sql.push(format_args!(

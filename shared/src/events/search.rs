@@ -6,6 +6,7 @@
 
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
+use super::filter::TITLE;
 use crate::error::Result;
 
 /// What somebody typed, as Postgres understands it. It is asked for once: within a list it would be made anew for every
@@ -65,7 +66,7 @@ impl Search<'_> {
     /// An event is titled just so.
     pub(super) fn titled(self, sql: &mut QueryBuilder<Postgres>) {
         let (Self::Words(asked) | Self::Nearly(asked)) = self;
-        sql.push("lower(e.title) = ").push_bind(asked.title.clone());
+        sql.push(TITLE).push(" = ").push_bind(asked.title.clone());
     }
 
     /// How well an event fits; more is better.
@@ -75,10 +76,13 @@ impl Search<'_> {
                 .push("ts_rank(e.words, ")
                 .push_bind(asked.words.clone())
                 .push("::tsquery)"),
+            // What is titled so comes before what takes place there.
             Self::Nearly(asked) => sql
                 .push("word_similarity(")
                 .push_bind(asked.names.clone())
-                .push(", e.names)"),
+                .push(", e.names) + word_similarity(")
+                .push_bind(asked.names.clone())
+                .push(", lower(e.title))"),
         };
     }
 }

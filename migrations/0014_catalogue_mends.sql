@@ -6,3 +6,7 @@ where e.id = s.event_id and s.starts_at is not null and (e.starts_at, e.ends_at)
 
 -- What was cancelled before the public saw it stays out of sight.
 alter table events add column never_published boolean not null default false;
+
+-- Titles are in the order in which people look for them: É next to E, not after Z.
+drop index events_by_title;
+create index events_by_title on events (lower(title) collate "und-x-icu", id);
