@@ -1,4 +1,4 @@
-//! Routes of events, their sessions and ticket types.
+//! Routes of events; those of their parts are in `sessions` and `ticket_types`.
 
 use std::sync::Arc;
 
@@ -8,12 +8,11 @@ use poem_openapi::payload::Json;
 use shared::access::{Right, Scope};
 use shared::clock::Time;
 use shared::events::{
-    self, Cancellation, Cancelled, EventChange, EventDetails, EventError, EventFilter, EventNow,
-    EventPage, EventSort, EventType, KeptEvent, NewEvent, NewSession, NewTicketType, Part, Session,
-    SessionChange, Status, StatusChange, TicketType, TicketTypeChange, TicketTypeNow, Viewer,
+    self, Cancellation, Cancelled, EventChange, EventDetails, EventFilter, EventNow, EventPage,
+    EventSort, EventType, KeptEvent, NewEvent, Part, Status, StatusChange, Viewer,
 };
-use shared::ids::{EventId, OrganizationId, TicketTypeId, UserId, VenueId};
-use shared::page::{All, Paging};
+use shared::ids::{EventId, OrganizationId, UserId, VenueId};
+use shared::page::Paging;
 use shared::shown::Shown;
 
 use crate::http::allowed::{Allowed, Permission, Public, permissions};
@@ -26,12 +25,6 @@ permissions! {
     CreateEvents: "events" "create";
     WriteEvents: "events" "write";
     DeleteEvents: "events" "delete";
-    CreateSessions: "sessions" "create";
-    WriteSessions: "sessions" "write";
-    DeleteSessions: "sessions" "delete";
-    CreateTicketTypes: "ticket_types" "create";
-    WriteTicketTypes: "ticket_types" "write";
-    DeleteTicketTypes: "ticket_types" "delete";
 }
 
 /// Opens what the public does not see.
@@ -45,26 +38,6 @@ impl Versioned for EventNow {
 
     fn version(&self) -> i64 {
         self.details.event.version
-    }
-}
-
-impl Versioned for Session {
-    fn version(&self) -> i64 {
-        self.version
-    }
-}
-
-impl Versioned for TicketType {
-    fn version(&self) -> i64 {
-        self.version
-    }
-}
-
-impl Versioned for TicketTypeNow {
-    const TELLS_MORE: bool = true;
-
-    fn version(&self) -> i64 {
-        self.ticket_type.version
     }
 }
 
@@ -351,241 +324,6 @@ impl Events {
             version: cancelled.event.version,
         }))
     }
-
-    /// List the sessions of an event
-    ///
-    /// Errors: EVENT_NOT_FOUND
-    #[oai(
-        path = "/events/:event_id/sessions",
-        method = "get",
-        operation_id = "list_sessions"
-    )]
-    async fn sessions(
-        &self,
-        public: Public,
-        event_id: Path<String>,
-    ) -> Reply<Listed<All<Session>>> {
-        let items = sessions_now(&public, &event_id.0).await?;
-        Ok(Listed::new(All { items }))
-    }
-
-    /// Add a session
-    ///
-    /// It gets the next code; one that was given is not given again.
-    ///
-    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_MODIFIABLE
-    #[oai(
-        path = "/events/:event_id/sessions",
-        method = "post",
-        operation_id = "add_session"
-    )]
-    async fn add_session(
-        &self,
-        caller: Allowed<CreateSessions>,
-        event_id: Path<EventId>,
-        new: Body<NewSession>,
-    ) -> Reply<Once<Created<Session>>> {
-        caller
-            .once(&new, async |tx| {
-                let made = events::add_session(tx, event_id.0, new.content.clone()).await?;
-                let place = format!("/events/{}/sessions/{}", event_id.0, made.code);
-                Ok(Created::at(&place, made))
-            })
-            .await
-    }
-
-    /// Read a session
-    ///
-    /// Errors: EVENT_NOT_FOUND, SESSION_NOT_FOUND
-    #[oai(
-        path = "/events/:event_id/sessions/:code",
-        method = "get",
-        operation_id = "read_session"
-    )]
-    async fn session(
-        &self,
-        public: Public,
-        event_id: Path<String>,
-        code: Path<String>,
-    ) -> Reply<Found<Session>> {
-        let mut sessions = sessions_now(&public, &event_id.0).await?.into_iter();
-        let session = sessions.find(|session| session.code == code.0);
-        Ok(Found::with_more(
-            session.ok_or(EventError::SessionNotFound)?,
-        ))
-    }
-
-    /// Change a session
-    ///
-    /// Errors: EVENT_NOT_FOUND, SESSION_NOT_FOUND, EVENT_NOT_MODIFIABLE, CAPACITY_BELOW_SOLD, CONCURRENT_UPDATE,
-    /// VERSION_REQUIRED
-    #[oai(
-        path = "/events/:event_id/sessions/:code",
-        method = "put",
-        operation_id = "change_session"
-    )]
-    async fn change_session(
-        &self,
-        caller: Allowed<WriteSessions>,
-        event_id: Path<EventId>,
-        code: Path<String>,
-        change: Body<SessionChange>,
-    ) -> Reply<Found<Session>> {
-        let (seen, id) = (caller.seen(change.content.version)?, event_id.0);
-        let (code, change) = (&code.0, change.content);
-        let capacity = change.capacity.named();
-        let aside = caller.set_aside(id, Part::Session(code), capacity).await?;
-        let session = caller
-            .change_having(aside, async |tx| {
-                events::change_session(tx, id, code, seen, change, aside).await
-            })
-            .await?;
-        Ok(Found::new(session))
-    }
-
-    /// Delete a session
-    ///
-    /// Errors: EVENT_NOT_FOUND, SESSION_NOT_FOUND, EVENT_NOT_MODIFIABLE, SESSION_IN_USE, CONCURRENT_UPDATE
-    #[oai(
-        path = "/events/:event_id/sessions/:code",
-        method = "delete",
-        operation_id = "delete_session"
-    )]
-    async fn delete_session(
-        &self,
-        caller: Allowed<DeleteSessions>,
-        event_id: Path<EventId>,
-        code: Path<String>,
-    ) -> Reply<Gone> {
-        let seen = caller.seen_or_any(None)?;
-        caller
-            .change(async |tx| events::delete_session(tx, event_id.0, &code.0, seen).await)
-            .await?;
-        Ok(Gone::Gone)
-    }
-
-    /// List what is on sale of an event
-    ///
-    /// With what can be bought of each right now. Hidden types are shown to those who may read the events of the
-    /// organization.
-    ///
-    /// Errors: EVENT_NOT_FOUND
-    #[oai(
-        path = "/events/:event_id/ticket-types",
-        method = "get",
-        operation_id = "list_ticket_types"
-    )]
-    async fn ticket_types(
-        &self,
-        public: Public,
-        event_id: Path<String>,
-    ) -> Reply<Listed<All<TicketTypeNow>>> {
-        let event = find(&public, &event_id.0).await?;
-        let items = events::ticket_types(public.app(), &event).await?;
-        Ok(Listed::new(All { items }))
-    }
-
-    /// Put something on sale
-    ///
-    /// Errors: EVENT_NOT_FOUND, EVENT_NOT_MODIFIABLE
-    #[oai(
-        path = "/events/:event_id/ticket-types",
-        method = "post",
-        operation_id = "add_ticket_type"
-    )]
-    async fn add_ticket_type(
-        &self,
-        caller: Allowed<CreateTicketTypes>,
-        event_id: Path<EventId>,
-        new: Body<NewTicketType>,
-    ) -> Reply<Once<Created<TicketType>>> {
-        caller
-            .once(&new, async |tx| {
-                let made = events::add_ticket_type(tx, event_id.0, new.content.clone()).await?;
-                let place = format!("/events/{}/ticket-types/{}", event_id.0, made.id);
-                Ok(Created::at(&place, made))
-            })
-            .await
-    }
-
-    /// Read a ticket type
-    ///
-    /// With what can be bought of it right now.
-    ///
-    /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND
-    #[oai(
-        path = "/events/:event_id/ticket-types/:ticket_type_id",
-        method = "get",
-        operation_id = "read_ticket_type"
-    )]
-    async fn ticket_type(
-        &self,
-        public: Public,
-        event_id: Path<String>,
-        ticket_type_id: Path<TicketTypeId>,
-    ) -> Reply<Found<TicketTypeNow>> {
-        let event = find(&public, &event_id.0).await?;
-        let mut types = events::ticket_types(public.app(), &event)
-            .await?
-            .into_iter();
-        let kind = types.find(|kind| kind.ticket_type.id == ticket_type_id.0);
-        Ok(Found::new(kind.ok_or(EventError::TicketTypeNotFound)?))
-    }
-
-    /// Change a ticket type
-    ///
-    /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND, EVENT_NOT_MODIFIABLE, CAPACITY_BELOW_SOLD,
-    /// TICKET_TYPE_HAS_SALES, CONCURRENT_UPDATE, VERSION_REQUIRED
-    #[oai(
-        path = "/events/:event_id/ticket-types/:ticket_type_id",
-        method = "put",
-        operation_id = "change_ticket_type"
-    )]
-    async fn change_ticket_type(
-        &self,
-        caller: Allowed<WriteTicketTypes>,
-        event_id: Path<EventId>,
-        ticket_type_id: Path<TicketTypeId>,
-        change: Body<TicketTypeChange>,
-    ) -> Reply<Found<TicketType>> {
-        let seen = caller.seen(change.content.version)?;
-        let change = change.content;
-        let (event_id, id) = (event_id.0, ticket_type_id.0);
-        let quantity = change.quantity.named().flatten();
-        let part = Part::TicketType(id);
-        let aside = caller.set_aside(event_id, part, quantity).await?;
-        let changed = caller
-            .change_having(aside, async |tx| {
-                events::change_ticket_type(tx, event_id, id, seen, change, aside).await
-            })
-            .await?;
-        Ok(Found::new(changed))
-    }
-
-    /// Delete a ticket type
-    ///
-    /// Only if none of it is sold. An event on sale keeps at least one.
-    ///
-    /// Errors: EVENT_NOT_FOUND, TICKET_TYPE_NOT_FOUND, EVENT_NOT_MODIFIABLE, EVENT_NOT_READY,
-    /// TICKET_TYPE_HAS_SALES, CONCURRENT_UPDATE
-    #[oai(
-        path = "/events/:event_id/ticket-types/:ticket_type_id",
-        method = "delete",
-        operation_id = "delete_ticket_type"
-    )]
-    async fn delete_ticket_type(
-        &self,
-        caller: Allowed<DeleteTicketTypes>,
-        event_id: Path<EventId>,
-        ticket_type_id: Path<TicketTypeId>,
-    ) -> Reply<Gone> {
-        let seen = caller.seen_or_any(None)?;
-        let (event_id, id) = (event_id.0, ticket_type_id.0);
-        caller
-            .change(async |tx| events::delete_ticket_type(tx, event_id, id, seen).await)
-            .await?;
-        Ok(Gone::Gone)
-    }
 }
 
 /// One page of what this caller may see, with the numbers of this moment.
@@ -598,13 +336,7 @@ async fn list_for<P: Permission>(
     events::cache::list(caller.app(), &viewer, now, filter, paging).await
 }
 
-/// The sessions of an event, with what is sold of each right now.
-async fn sessions_now(public: &Public, name: &str) -> shared::Result<Vec<Session>> {
-    let event = EventDetails::clone(&*find(public, name).await?);
-    Ok(at_this_moment(public, event).await?.details.sessions)
-}
-
-async fn at_this_moment<P: Permission>(
+pub(crate) async fn at_this_moment<P: Permission>(
     caller: &Allowed<P>,
     details: EventDetails,
 ) -> shared::Result<EventNow> {

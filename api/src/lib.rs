@@ -19,6 +19,8 @@ mod orders;
 mod organizations;
 mod refunds;
 mod roles;
+mod sessions;
+mod ticket_types;
 mod tickets;
 mod users;
 mod venues;
@@ -50,6 +52,13 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) const INTERNAL_PREFIX: &str = "/internal";
 
 // A tuple of more than sixteen is no interface.
+type Catalogue = (
+    events::Events,
+    sessions::Sessions,
+    ticket_types::TicketTypes,
+    availability::AvailabilityPaths,
+);
+
 type Sales = (
     holds::Holds,
     orders::Orders,
@@ -68,8 +77,7 @@ type Api = (
     roles::Roles,
     api_keys::ApiKeys,
     venues::Venues,
-    events::Events,
-    availability::AvailabilityPaths,
+    Catalogue,
     Sales,
     webhooks::Webhooks,
 );
@@ -85,8 +93,12 @@ pub(crate) fn service() -> OpenApiService<Api, ()> {
         roles::Roles,
         api_keys::ApiKeys,
         venues::Venues,
-        events::Events,
-        availability::AvailabilityPaths,
+        (
+            events::Events,
+            sessions::Sessions,
+            ticket_types::TicketTypes,
+            availability::AvailabilityPaths,
+        ),
         (
             holds::Holds,
             orders::Orders,

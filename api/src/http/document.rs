@@ -11,7 +11,7 @@ use poem_openapi::registry::Registry;
 use serde_json::{Map, Value, json};
 use shared::error::Code;
 
-use super::allowed::{TOKEN_IN_QUERY, is_stream};
+use super::access::{TOKEN_IN_QUERY, is_stream};
 use super::answer::ErrorBody;
 use super::errors::status_of;
 use crate::{INTERNAL_PREFIX, PREFIX, internal_service, ops, service};

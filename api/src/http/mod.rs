@@ -2,9 +2,10 @@
 //!
 //! A request passes, from the outside in: [`observe`] (request id, log, figures, security headers), [`cors`],
 //! compression, [`envelope`], [`errors`] (every failure becomes the one body), [`etag`], [`aliases`]. Then the
-//! route: [`allowed`] says who is calling and what they may do, [`body`] reads and checks what they sent,
+//! route: [`access`] finds out who is calling, [`allowed`] what they may do, [`body`] reads and checks what they sent,
 //! [`answer`] is what they get. [`document`] describes all of it, and [`described`] holds requests against it.
 
+mod access;
 pub mod aliases;
 pub mod allowed;
 pub mod answer;

@@ -1,0 +1,155 @@
+//! Who is calling, found out from a request and counted against their limit.
+
+use std::sync::Arc;
+
+use poem::Request;
+use poem::http::header::AUTHORIZATION;
+use shared::App;
+use shared::access::{self, AccessError, Caller};
+use shared::config::Mode;
+use shared::error::{Code, Invalid, Result};
+use shared::seed::DEMO_KEY;
+use tokio_util::sync::CancellationToken;
+
+use super::limits::Limiter;
+use super::observe::{self, RequestId};
+
+/// Who is calling, and what every request may carry.
+pub(super) struct Access {
+    pub app: App,
+    pub caller: Caller,
+    pub method: String,
+    pub path: String,
+    pub request_id: RequestId,
+    pub idempotency_key: Option<String>,
+    pub address: String,
+    pub user_agent: Option<String>,
+    pub if_match: Option<String>,
+    pub stop: CancellationToken,
+}
+
+/// What a request says about who sent it.
+enum Credentials {
+    None,
+    Token(String),
+    Key(String),
+}
+
+impl Credentials {
+    fn of(request: &Request) -> Result<Self> {
+        let key = header(request, "X-Api-Key")?;
+        let Some(authorization) = header(request, AUTHORIZATION.as_str())? else {
+            let in_query = key.is_none().then(|| token_in_query(request)).flatten();
+            return Ok(in_query.map_or_else(|| key.map_or(Self::None, Self::Key), Self::Token));
+        };
+        if key.is_some() {
+            return Err(AccessError::TwoKinds.into());
+        }
+        match authorization.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Ok(Self::Token(token.trim().to_owned()))
+            }
+            _ => Err(AccessError::BadToken.into()),
+        }
+    }
+
+    async fn caller(self, app: &App, cause: &RequestId) -> Result<Caller> {
+        match self {
+            Self::None => Ok(Caller::stranger()),
+            Self::Token(token) => access::by_access_token(app, &token).await,
+            // Everybody knows it, and a database may come out of development with it.
+            Self::Key(key) if key == DEMO_KEY && app.config.general.mode == Mode::Production => {
+                Err(AccessError::UnknownKey.into())
+            }
+            Self::Key(key) => {
+                let mut db = app.read().await?;
+                access::by_api_key(&mut db, &key, &cause.0, app.clock.now()).await
+            }
+        }
+    }
+}
+
+/// A browser that follows a stream cannot set a header.
+fn token_in_query(request: &Request) -> Option<String> {
+    let uri = request.uri();
+    let query = uri.query().filter(|_| is_stream(uri.path()))?;
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    let (_, token) = pairs.find(|(name, _)| name == TOKEN_IN_QUERY)?;
+    Some(token.into_owned())
+}
+
+/// What a token is called in the address of a stream.
+pub(super) const TOKEN_IN_QUERY: &str = "access_token";
+
+pub(super) fn is_stream(path: &str) -> bool {
+    path.ends_with("/stream")
+}
+
+impl Access {
+    /// Finds out who is calling and counts the call.
+    pub async fn of(request: &Request, tight: bool, counted: bool) -> Result<Self> {
+        let app: &App = request.data().expect("the app is given to every request");
+        let (path, query) = (request.uri().path(), request.uri().query());
+        for (place, text) in [("path", path), ("query", query.unwrap_or_default())] {
+            if text.contains("%00") {
+                return Err(Invalid::field(place, "must not contain the character NUL").into());
+            }
+        }
+        Ok(Self {
+            app: app.clone(),
+            caller: if counted {
+                counted_caller(request, app, tight).await?
+            } else {
+                Caller::stranger()
+            },
+            request_id: id_of(request).clone(),
+            method: request.method().to_string(),
+            path: request.uri().to_string(),
+            idempotency_key: header(request, "Idempotency-Key")?,
+            address: observe::address(request, app.config.http.trust_forwarded).to_string(),
+            user_agent: request.header("user-agent").map(str::to_owned),
+            if_match: header(request, "If-Match")?,
+            stop: request.data().cloned().unwrap_or_default(),
+        })
+    }
+}
+
+async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Caller> {
+    let limiter: &Arc<Limiter> = request
+        .data()
+        .expect("the limiter is given to every request");
+    let address = observe::address(request, app.config.http.trust_forwarded);
+    let now = app.clock.now();
+    if tight {
+        limiter.count_sign_in(request, address, now).await?;
+    }
+    let caller = match Credentials::of(request) {
+        Ok(credentials) => credentials.caller(app, id_of(request)).await,
+        Err(refusal) => Err(refusal),
+    };
+    match &caller {
+        // Guessing at credentials counts against the address.
+        Err(error) if error.code() == Code::Unavailable => {}
+        Err(_) => limiter.count_address(request, address, now).await?,
+        Ok(caller) if caller.actor == access::Actor::Stranger => {
+            limiter.count_address(request, address, now).await?;
+        }
+        Ok(caller) => limiter.count_account(request, caller.actor, now).await?,
+    }
+    caller
+}
+
+fn id_of(request: &Request) -> &RequestId {
+    request.data().expect("every request has an id")
+}
+
+/// A header that is given once and can be read. One that cannot be read must not count as not given.
+fn header(request: &Request, name: &str) -> Result<Option<String>> {
+    let mut given = request.headers().get_all(name).iter();
+    let (first, second) = (given.next(), given.next());
+    let Some(value) = first else { return Ok(None) };
+    match (value.to_str(), second) {
+        (Ok(value), None) => Ok(Some(value.trim().to_owned())),
+        _ => Err(Invalid::field(name, "must be given once, in plain ASCII").into()),
+    }
+}
