@@ -97,7 +97,7 @@ where not exists (select from event_sessions s where s.event_id = events.id)
 union all
 select 'an event begins with its first session and ends with its last, of those that take place', e.id::text
 from events e
-where (select coalesce(min(s.starts_at) filter (where s.active), min(s.starts_at)) <> e.starts_at
+where (select min(s.starts_at) filter (where s.active) <> e.starts_at
               or coalesce(max(s.ends_at) filter (where s.active), max(s.ends_at)) <> e.ends_at
        from event_sessions s where s.event_id = e.id)
 

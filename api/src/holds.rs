@@ -36,14 +36,18 @@ impl Holds {
     /// SALES_ENDED, QUANTITY_LIMIT, TOO_MANY_HOLDS
     #[oai(path = "/holds", method = "post", operation_id = "place_hold")]
     async fn place(&self, public: Public, new: Body<NewHold>) -> Reply<Once<Made<Hold>>> {
+        let (app, event_id) = (public.app(), new.content.event_id.to_string());
+        let (buyer, items) = (public.buyer(), &new.content.items);
+        let event = find(&public, &event_id).await?;
         public
             .once_elsewhere(&new, async || {
-                let hold = match try_to_place(&public, &new.content).await? {
-                    Some(hold) => hold,
-                    None => try_to_place(&public, &new.content)
-                        .await?
-                        .ok_or_else(|| Error::Unavailable("the event is being changed".into()))?,
-                };
+                let mut placed = holds::place(app, &event, &buyer, items).await?;
+                if placed.is_none() {
+                    let event = find(&public, &event_id).await?;
+                    placed = holds::place(app, &event, &buyer, items).await?;
+                }
+                let changing = || Error::Unavailable("the event is being changed".into());
+                let hold = placed.ok_or_else(changing)?;
                 Ok(Made::at(&format!("/holds/{}", hold.token), hold))
             })
             .await
@@ -89,10 +93,4 @@ impl Holds {
         holds::release(public.app(), &public.buyer(), &token.0).await?;
         Ok(Gone::Gone)
     }
-}
-
-/// Nothing if the event was changed in this very moment; it is read anew then.
-async fn try_to_place(public: &Public, new: &NewHold) -> shared::Result<Option<Hold>> {
-    let event = find(public, &new.event_id.to_string()).await?;
-    holds::place(public.app(), &event, &public.buyer(), &new.items).await
 }

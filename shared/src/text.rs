@@ -40,9 +40,12 @@ pub fn slugs_for(name: &str, id: Uuid) -> Vec<String> {
     if slug.len() < 2 {
         return vec![own.to_owned()];
     }
-    let mut slugs = vec![slug.to_owned(), format!("{slug}-{own}")];
-    slugs.retain(|slug| Uuid::try_parse(slug).is_err());
-    slugs
+    let slugs = [slug.to_owned(), format!("{slug}-{own}")].into_iter();
+    let unlike_ids = slugs.map(|slug| match Uuid::try_parse(&slug) {
+        Ok(_) => format!("e-{slug}"),
+        Err(_) => slug,
+    });
+    unlike_ids.collect()
 }
 
 #[cfg(test)]
@@ -67,8 +70,17 @@ mod tests {
             assert!(slugs[1].starts_with(&format!("{slug}-")), "{slugs:?}");
         }
         assert_eq!(slugs_for("???", id).len(), 1);
-        let like_an_id = slugs_for("3642c793-9e60-4249-b3dc-194f9bc5703a", id);
-        assert!(like_an_id.len() == 1 && like_an_id[0].parse::<Uuid>().is_err());
+        for like_an_id in [
+            "3642c793-9e60-4249-b3dc-194f9bc5703a",
+            "3642c793-9e60-4249-b3dc",
+        ] {
+            let slugs = slugs_for(like_an_id, id);
+            assert_eq!(slugs.len(), 2);
+            assert!(
+                slugs.iter().all(|slug| slug.parse::<Uuid>().is_err()),
+                "{slugs:?}"
+            );
+        }
         let long = slugs_for(&"a b ".repeat(50), id);
         assert!(long.iter().all(|slug| slug.len() <= 60), "{long:?}");
     }

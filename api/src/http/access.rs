@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use poem::Request;
+use poem::http::Method;
 use poem::http::header::AUTHORIZATION;
 use shared::App;
 use shared::access::{self, AccessError, Caller};
@@ -39,8 +40,12 @@ impl Credentials {
     fn of(request: &Request) -> Result<Self> {
         let key = header(request, "X-Api-Key")?;
         let Some(authorization) = header(request, AUTHORIZATION.as_str())? else {
-            let in_query = key.is_none().then(|| token_in_query(request)).flatten();
-            return Ok(in_query.map_or_else(|| key.map_or(Self::None, Self::Key), Self::Token));
+            return match (key, token_in_query(request)) {
+                (Some(_), Some(_)) => Err(AccessError::TwoKinds.into()),
+                (Some(key), None) => Ok(Self::Key(key)),
+                (None, Some(token)) => Ok(Self::Token(token)),
+                (None, None) => Ok(Self::None),
+            };
         };
         if key.is_some() {
             return Err(AccessError::TwoKinds.into());
@@ -72,7 +77,8 @@ impl Credentials {
 /// A browser that follows a stream cannot set a header.
 fn token_in_query(request: &Request) -> Option<String> {
     let uri = request.uri();
-    let query = uri.query().filter(|_| is_stream(uri.path()))?;
+    let reads = *request.method() == Method::GET;
+    let query = uri.query().filter(|_| reads && is_stream(uri.path()))?;
     let mut pairs = url::form_urlencoded::parse(query.as_bytes());
     let (_, token) = pairs.find(|(name, _)| name == TOKEN_IN_QUERY)?;
     Some(token.into_owned())
@@ -82,7 +88,8 @@ fn token_in_query(request: &Request) -> Option<String> {
 pub(super) const TOKEN_IN_QUERY: &str = "access_token";
 
 pub(super) fn is_stream(path: &str) -> bool {
-    path.ends_with("/stream")
+    let above = path.strip_suffix("/stream");
+    above.is_some_and(|above| !above.ends_with("/events"))
 }
 
 impl Access {

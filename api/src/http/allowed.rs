@@ -273,7 +273,7 @@ impl<P: Permission> Allowed<P> {
         self.access.app.read().await
     }
 
-    /// Whether the caller belongs to an organization; services, which see what the public sees, do not count.
+    /// Whether the caller belongs to an organization; services do not.
     pub fn belongs_somewhere(&self) -> bool {
         let nowhere = |scope| scope == Scope::nothing();
         self.user_id().is_some() && !self.access.caller.belonging().is_ok_and(nowhere)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use poem::error::ReadBodyError;
+use poem::http::Method;
 use poem::{Request, RequestBody};
 use poem_openapi::payload::{Json, ParsePayload, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
@@ -123,8 +124,10 @@ async fn read<T: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Re
     let bytes = whole(request, body).await?;
     let value: Value = match kind {
         Some(_) => serde_json::from_slice(&bytes).map_err(BodyError::NoJson)?,
-        // Whoever sends nothing names nothing; whatever is needed is asked for.
-        None if bytes.is_empty() => Value::Object(serde_json::Map::new()),
+        // A deletion may come without a body; anything else that comes without has lost it.
+        None if bytes.is_empty() && *request.method() == Method::DELETE => {
+            Value::Object(serde_json::Map::new())
+        }
         None => return Err(BodyError::NotJsonType.into()),
     };
     check(&T::name(), &value)?;

@@ -126,7 +126,9 @@ fn make_safe(headers: &mut poem::http::HeaderMap) {
         ));
     headers.append(
         header::VARY,
-        HeaderValue::from_static("accept-encoding, authorization, x-api-key"),
+        HeaderValue::from_static(
+            "accept-encoding, authorization, order-secret, x-api-key, x-envelope",
+        ),
     );
     // Answers may be private; what may be kept says so itself.
     headers

@@ -20,8 +20,8 @@ use crate::page::Paging;
 use crate::shown::{Last, Shown};
 use crate::stock::{self, LevelsOf};
 
-/// In summaries: some 30 MB of them.
-const LISTED: u64 = 12_000;
+/// In kilobytes.
+const LISTED: u64 = 30_000;
 /// In kilobytes.
 const DETAILS: u64 = 30_000;
 
@@ -37,7 +37,7 @@ impl Default for Events {
     fn default() -> Self {
         Self {
             lists: Shelf::new(LISTED, TimeDelta::seconds(30), Listing::weight),
-            sold: Shelf::new(LISTED, TimeDelta::seconds(1), |levels| {
+            sold: Shelf::new(20_000, TimeDelta::seconds(1), |levels| {
                 1 + levels.len() as u64
             }),
             details: Shelf::new(DETAILS, TimeDelta::minutes(5), Kept::weight),
@@ -93,14 +93,9 @@ impl From<EventDetails> for Kept {
 impl Kept {
     /// In kilobytes, as it is kept and as it was shown last.
     fn weight(&self) -> u64 {
-        let weight = |event: &EventDetails| {
-            let text = event.event.description.as_ref().map_or(0, String::len);
-            let parts = event.sessions.len() + event.ticket_types.len();
-            3 + text / 512 + parts
-        };
         let both = !Arc::ptr_eq(&self.whole, &self.public);
-        let public = if both { weight(&self.public) } else { 0 };
-        (weight(&self.whole) + public) as u64
+        let public = if both { self.public.size() } else { 0 };
+        1 + (2 * (self.whole.size() + public) / 1_024) as u64
     }
 }
 
@@ -130,15 +125,18 @@ pub async fn list(
     filter: &EventFilter,
     paging: Paging,
 ) -> Result<Shown<EventPage>> {
-    let load = async || list::list(&mut *app.read().await?, viewer, now, filter, paging).await;
     // What can be bought changes with every sale.
     let lasting = !filter.backstage && !filter.available;
     let page = if viewer.like_a_stranger && lasting {
         let key = (filter.clone(), paging);
         let lists = &app.caches.events.lists;
+        // Whoever asks first, all others are shown it too.
+        let stranger = Viewer::stranger();
+        let load =
+            async || list::list(&mut *app.read().await?, &stranger, now, filter, paging).await;
         app.caches.get(lists, key, now, load).await?
     } else {
-        Arc::new(load().await?)
+        Arc::new(list::list(&mut *app.read().await?, viewer, now, filter, paging).await?)
     };
     let levels = levels_of(app, now, page.events()).await?;
     Ok(page.at(&levels, now))
@@ -154,17 +152,19 @@ async fn levels_of(app: &App, now: DateTime<Utc>, events: Vec<EventId>) -> Resul
         }
         known => known?,
     };
-    let unknown = events.into_iter().filter(|id| !levels.contains_key(id));
-    let unknown: Vec<EventId> = unknown.collect();
+    let unknown = events.iter().filter(|id| !levels.contains_key(id));
+    let unknown: Vec<EventId> = unknown.copied().collect();
     if unknown.is_empty() {
         return Ok(levels);
     }
     let load = async || stock::durable_levels(&mut *app.read().await?, &unknown).await;
     let sold = &app.caches.events.sold;
     let sold = app.caches.get(sold, unknown.clone(), now, load).await?;
-    let mut all = LevelsOf::clone(&levels);
-    all.extend(sold.iter().map(|(id, levels)| (*id, levels.clone())));
-    Ok(Arc::new(all))
+    // Others have asked for more.
+    let known = events.iter().filter_map(|id| Some((*id, levels.get(id)?)));
+    let sold = sold.iter().map(|(id, levels)| (*id, levels));
+    let all = known.chain(sold).map(|(id, levels)| (id, levels.clone()));
+    Ok(Arc::new(all.collect()))
 }
 
 /// An event with the numbers of this moment.

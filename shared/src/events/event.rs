@@ -127,6 +127,24 @@ pub(super) struct Numbers {
 }
 
 impl EventDetails {
+    /// Roughly, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let Event {
+            description,
+            policies,
+            short_description,
+            image_urls,
+            ..
+        } = &self.event;
+        let texts = [description, policies, short_description].into_iter();
+        let texts = texts.flatten().chain(image_urls).map(String::len);
+        let types = self.ticket_types.iter().map(|kind| {
+            let text = kind.description.as_ref().map_or(0, String::len);
+            400 + text + 30 * kind.included_sessions.len()
+        });
+        1_000 + texts.sum::<usize>() + 250 * self.sessions.len() + types.sum::<usize>()
+    }
+
     pub(super) fn numbers(&self, levels: &Levels, now: DateTime<Utc>) -> Numbers {
         let sold = |session: &Session| {
             let level = levels.get(&session.id.0);
@@ -373,15 +391,22 @@ impl From<Cancellation> for StatusChange {
 
 impl Event {
     /// What no field can say by itself.
-    pub(super) fn check(&self, invalid: &mut Invalid) {
-        if !is_a_line(&self.title) {
+    pub(super) fn check(&self, before: Option<&Self>, invalid: &mut Invalid) {
+        let titled_anew = before.is_none_or(|before| before.title != self.title);
+        if titled_anew && !is_a_line(&self.title) {
             invalid.push("title", "must be one line that can be read");
         }
         // What is made safe can become longer than what was given.
-        for (field, html, most) in [
+        let texts = |event: &Self| [event.description.clone(), event.policies.clone()];
+        let before = before.map(texts).unwrap_or_default();
+        let texts = [
             ("description", &self.description, 100_000),
             ("policies", &self.policies, 20_000),
-        ] {
+        ];
+        for ((field, html, most), before) in texts.into_iter().zip(&before) {
+            if html == before {
+                continue;
+            }
             let length = html.as_ref().map_or(0, |html| html.chars().count());
             if length > most {
                 let message = format!("is longer than {most} characters once it is made safe");

@@ -246,6 +246,17 @@ impl Question<'_> {
 }
 
 impl Viewer {
+    /// Somebody of whom nothing is known.
+    #[must_use]
+    pub fn stranger() -> Self {
+        Self {
+            backstage: Scope::nothing(),
+            assigned: Scope::nothing(),
+            user_id: None,
+            like_a_stranger: true,
+        }
+    }
+
     /// What the public sees, as far as this viewer is vetted.
     pub(super) fn sees(&self, sql: &mut QueryBuilder<Postgres>) {
         sql.push(

@@ -60,7 +60,7 @@ pub use ticket_type::{
 use crate::activity::{self, Activity};
 use crate::app::App;
 use crate::cache::Changed;
-use crate::error::{Code, Invalid, Result};
+use crate::error::{Code, Error, Invalid, Result};
 use crate::ids::{EventId, OrganizationId, VenueId};
 use crate::jobs::{Job, Queue};
 use crate::money::Currency;
@@ -119,18 +119,23 @@ pub async fn create(tx: &mut Tx, new: NewEvent) -> Result<EventDetails> {
         never_published: false,
         title: new.title,
     };
-    event.check(&mut invalid);
+    event.check(None, &mut invalid);
     Currency::check(&event.currency, &mut invalid);
     must_offer(tx, organization_id, event.venue_id, &mut invalid).await?;
     must_belong(tx, &event, &mut invalid).await?;
     ticket_type::check_all(&new.ticket_types, &event, sessions.len(), &mut invalid);
     invalid.check()?;
     let slugs = slugs_for(&event.title, id.into()).into_iter();
+    let mut inserted = false;
     for slug in slugs.filter(|slug| slug != TAKEN_SLUG) {
         event.slug = slug;
-        if store::insert(tx, &event).await? {
+        inserted = store::insert(tx, &event).await?;
+        if inserted {
             break;
         }
+    }
+    if !inserted {
+        return Err(Error::Internal("no slug is free".into()));
     }
     event.pool().fit(tx, event.own_capacity, None).await?;
     for new in sessions {
@@ -183,7 +188,7 @@ pub async fn change(
         before.must_be_open(tx.now())?;
     }
     let mut invalid = Invalid::default();
-    event.check(&mut invalid);
+    event.check(Some(&before), &mut invalid);
     if event.venue_id != before.venue_id {
         must_offer(tx, event.organization_id, event.venue_id, &mut invalid).await?;
     }
@@ -301,7 +306,7 @@ async fn lock(tx: &mut Tx, id: EventId) -> Result<Event> {
     store::lock(tx, id).await?;
     let event = list::by_id(tx, id).await?.ok_or(EventError::NotFound)?;
     if let Err(refusal) = tx.require(event.organization_id) {
-        if event.is_out_of_sight() {
+        if event.is_out_of_sight() || event.required_vetting_level > 0 {
             return Err(EventError::NotFound.into());
         }
         return Err(refusal);

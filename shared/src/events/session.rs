@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::event::MOST_SESSIONS;
+use super::status::Status;
 use super::{EventError, lock, pools, prices, record_part, store};
 use crate::activity;
 use crate::clock::Time;
@@ -85,7 +86,12 @@ impl Session {
     /// What has begun may still end at another time. Nothing is moved into the past, where it would be over at once.
     fn check(&self, before: &Self, now: DateTime<Utc>) -> Result<()> {
         let mut invalid = Invalid::default();
-        check_name(&self.name, "", &mut invalid);
+        if self.name != before.name {
+            check_name(&self.name, "", &mut invalid);
+        }
+        if self.active && !before.active && self.starts_at.0 <= now {
+            invalid.push("active", "cannot take place any more: it should have begun");
+        }
         for (field, to, from) in [
             ("starts_at", self.starts_at, before.starts_at),
             ("ends_at", self.ends_at, before.ends_at),
@@ -124,7 +130,8 @@ pub async fn add_session(tx: &mut Tx, id: EventId, new: NewSession) -> Result<Se
     }
     invalid.check()?;
     let session_id = insert_session(tx, id, new).await?;
-    store::follow_sessions(tx, id).await?;
+    let now = tx.now();
+    store::follow_sessions(tx, id, now).await?;
     let session = store::session(tx, session_id).await?;
     record_part(
         tx,
@@ -161,7 +168,8 @@ pub async fn change_session(
     }
     session.version += 1;
     store::update_session(tx, &session).await?;
-    store::follow_sessions(tx, id).await?;
+    let now = tx.now();
+    store::follow_sessions(tx, id, now).await?;
     prices::follow(tx, &[id]).await?;
     record_part(
         tx,
@@ -187,7 +195,12 @@ pub async fn delete_session(tx: &mut Tx, id: EventId, code: &str, seen: Expected
     }
     store::delete_session(tx, session.id).await?;
     tx.tell_places(Places::Rearranged(id));
-    store::follow_sessions(tx, id).await?;
+    let now = tx.now();
+    let begins = store::follow_sessions(tx, id, now).await?;
+    if event.status == Status::Published && begins <= now {
+        let refusal = "What would be left of the event should have begun.";
+        return Err(EventError::SessionInUse(refusal).into());
+    }
     record_part(
         tx,
         &event,

@@ -114,19 +114,25 @@ pub(super) async fn delete(db: &mut PgConnection, id: EventId) -> Result<()> {
     Ok(())
 }
 
-/// The event begins with its first session and ends with its last, of those that take place if any does.
-pub(super) async fn follow_sessions(db: &mut PgConnection, id: EventId) -> Result<()> {
-    sqlx::query!(
+/// The event begins with its first session and ends with its last, of those that take place if any does, else of those to
+/// come. Answers when it begins.
+pub(super) async fn follow_sessions(
+    db: &mut PgConnection,
+    id: EventId,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>> {
+    let followed = sqlx::query_scalar!(
         "update events e set starts_at = s.starts_at, ends_at = s.ends_at
-         from (select coalesce(min(starts_at) filter (where active), min(starts_at)) as starts_at,
+         from (select coalesce(min(starts_at) filter (where active), min(starts_at) filter (where starts_at > $2),
+                               min(starts_at)) as starts_at,
                       coalesce(max(ends_at) filter (where active), max(ends_at)) as ends_at
                from event_sessions where event_id = $1) s
-         where e.id = $1",
+         where e.id = $1
+         returning e.starts_at",
         id as _,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+        now,
+    );
+    Ok(followed.fetch_one(db).await?)
 }
 
 /// Under the next number. The event is locked.

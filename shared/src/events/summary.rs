@@ -36,9 +36,9 @@ pub struct EventSummary {
     pub status: Status,
     /// Why it is postponed, on hold or cancelled.
     pub status_reason: Option<String>,
-    /// When its first session begins.
+    /// When the first of its sessions begins that take place.
     pub starts_at: Time,
-    /// When its last session ends.
+    /// When the last of them ends.
     pub ends_at: Time,
     /// Of those that take place.
     pub session_count: i64,
@@ -105,11 +105,10 @@ pub(super) struct Listed {
 }
 
 impl Listing {
-    /// Roughly in summaries without parts, as they are kept and as they were shown last.
+    /// In kilobytes, as it is kept and as it was shown last.
     pub(super) fn weight(&self) -> u64 {
-        let parts = |item: &Listed| item.details.sessions.len() + item.details.ticket_types.len();
-        let items = self.items.iter();
-        1 + items.map(|item| 1 + parts(item) as u64 / 4).sum::<u64>()
+        let sizes = self.items.iter().map(|item| item.details.size());
+        1 + (2 * sizes.sum::<usize>() / 1_024) as u64
     }
 
     pub(super) fn events(&self) -> Vec<EventId> {

@@ -187,8 +187,10 @@ impl NewTicketType {
 
 impl TicketType {
     /// What no field can say by itself. `place` is where the type stands in the request.
-    pub(super) fn check(&self, place: &str, invalid: &mut Invalid) {
-        check_name(&self.name, place, invalid);
+    pub(super) fn check(&self, before: Option<&Self>, place: &str, invalid: &mut Invalid) {
+        if before.is_none_or(|before| before.name != self.name) {
+            check_name(&self.name, place, invalid);
+        }
         if self
             .sales_end
             .is_some_and(|end| Some(end) <= self.sales_start)
@@ -248,7 +250,7 @@ pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Re
     event.must_be_open(tx.now())?;
     let ticket_type = new.under(TicketTypeId::fresh(tx.now()));
     let mut invalid = Invalid::default();
-    ticket_type.check("", &mut invalid);
+    ticket_type.check(None, "", &mut invalid);
     ticket_type.check_least(None, event.max_tickets_per_order, "", &mut invalid);
     let known = store::sessions(tx, id).await?;
     check_sessions(
@@ -290,7 +292,7 @@ pub async fn change_ticket_type(
     }
     event.must_be_open(tx.now())?;
     let mut invalid = Invalid::default();
-    ticket_type.check("", &mut invalid);
+    ticket_type.check(Some(&before), "", &mut invalid);
     let most = event.max_tickets_per_order;
     ticket_type.check_least(Some(&before), most, "", &mut invalid);
     invalid.check()?;
@@ -409,7 +411,7 @@ pub(super) fn check_all(
     for (at, new) in new.iter().enumerate() {
         let place = format!("ticket_types[{at}].");
         let kind = new.clone().under(TicketTypeId(Uuid::nil()));
-        kind.check(&place, invalid);
+        kind.check(None, &place, invalid);
         kind.check_least(None, event.max_tickets_per_order, &place, invalid);
         check_sessions(&known, &kind.included_sessions, &place, invalid);
     }

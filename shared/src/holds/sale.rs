@@ -96,11 +96,15 @@ impl Sale {
         self.items.iter().map(|item| item.quantity).sum()
     }
 
-    /// Whether the same tickets admit to the same sessions by both.
+    /// Whether the tickets still admit to the sessions that they were offered for.
     #[must_use]
-    pub fn admits_like(&self, other: &Self) -> bool {
-        // A hold of an earlier version does not say.
-        self.admits.is_empty() || self.admits == other.admits
+    pub fn admits_as_in(&self, event: &EventDetails) -> bool {
+        // What an earlier version offered does not say.
+        let mut offered = self.items.iter().zip(&self.admits);
+        offered.all(|(item, codes)| {
+            let kind = event.kind(item.ticket_type_id);
+            kind.is_some_and(|kind| kind.included_sessions == *codes)
+        })
     }
 
     #[must_use]

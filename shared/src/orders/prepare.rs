@@ -5,8 +5,9 @@ use chrono::{DateTime, Utc};
 
 use super::{Attendee, KeptHold, NewOrder, Order, OrderError, OrderStatus, PaymentMethod, store};
 use crate::app::App;
+use crate::cache::Changed;
 use crate::error::{Code, Error, Invalid, Result};
-use crate::events::{EventDetails, RefundPolicy};
+use crate::events::{self, EventDetails, RefundPolicy};
 use crate::holds::{self, Buyer, HoldError, Sale};
 use crate::ids::{self, EventId, OrderId, OrganizationId, TicketTypeId, UserId};
 use crate::stock::{self, HoldToken, NewHold, Placed};
@@ -148,15 +149,9 @@ impl Wish {
                 sale => sale?,
             };
             // What was allowed when it was held must be allowed still; the price is that of the hold.
-            let offered = holds::offer(app, event, buyer, &sale.wanted()).await?;
-            if !sale.admits_like(&offered) {
-                // Nobody is sold other sessions than they chose, or places that they do not hold.
-                let (now, proof) = (app.clock.now(), token.proof());
-                let released = app
-                    .stock
-                    .release(now, token.event_id, token.id, Some(&proof));
-                released.await?;
-                return Err(HoldError::Expired.into());
+            holds::offer(app, event, buyer, &sale.wanted()).await?;
+            if !sale.admits_as_in(event) {
+                return Err(other_sessions(app, event, &token, &sale).await?);
             }
             return Ok(Self {
                 hold: holds::new_hold(event, &token, buyer, &sale)?,
@@ -194,6 +189,28 @@ impl Wish {
             }
         }
     }
+}
+
+/// Nobody is sold other sessions than they chose, or places that they do not hold: the hold is over. Unless it is us who
+/// remember the event as it was.
+async fn other_sessions(
+    app: &App,
+    event: &EventDetails,
+    token: &HoldToken,
+    sale: &Sale,
+) -> Result<Error> {
+    app.caches.forget(&[Changed::Event(token.event_id)]);
+    let fresh = events::public_details(app, token.event_id).await?;
+    if fresh.is_some_and(|fresh| sale.admits_as_in(&fresh)) {
+        let current = event.event.version;
+        return Ok(OrderError::OfferChanged { current }.into());
+    }
+    let (now, proof) = (app.clock.now(), token.proof());
+    let released = app
+        .stock
+        .release(now, token.event_id, token.id, Some(&proof));
+    released.await?;
+    Ok(HoldError::Expired.into())
 }
 
 /// The order that came of a hold which is no more, for whoever has its token.

@@ -223,7 +223,9 @@ pub async fn change(
     let mut organization = change.applied_to(before.clone());
     let mut invalid = Invalid::default();
     check_time_zone(&organization.time_zone, &mut invalid);
-    Currency::check(&organization.currency, &mut invalid);
+    if organization.currency != before.currency {
+        Currency::check(&organization.currency, &mut invalid);
+    }
     organization.settings.check(&mut invalid);
     invalid.check()?;
     let changes = activity::changes(&before, &organization, &["contact"])?;

@@ -52,7 +52,7 @@ impl Claim {
             }),
             Placed::Short { short } => Err(short.first().map_or(0, |short| short.1)),
             Placed::Cold | Placed::TooMany => {
-                let message = format!("there is no pool {pool} of {event_id}");
+                let message = format!("no places of the pool {pool} can be set aside now");
                 return Err(Error::Unavailable(message.into()));
             }
         })

@@ -115,11 +115,35 @@ async fn an_event_begins_with_the_sessions_that_take_place() {
         world
             .change(async |tx| events::advance(tx, 100).await)
             .await;
-        let event = organizer.get(&at(&event)).await.expect(200);
+        let now = organizer.get(&at(&event)).await.expect(200);
         assert_eq!(
-            (&event["status"], &event["upcoming"]),
+            (&now["status"], &now["upcoming"]),
             (&json!("published"), &json!(true))
         );
+        let on = organizer.put(&early_session, &off(true, 4)).await;
+        assert_eq!(on.bad_fields(), ["active"]);
+        // To pause the one that is to come does not begin the event.
+        let late_session = format!("{}/sessions/S2", at(&event));
+        for (active, version) in [(false, 1), (true, 2)] {
+            let paused = off(active, version);
+            organizer.put(&late_session, &paused).await.expect(200);
+            world
+                .change(async |tx| events::advance(tx, 100).await)
+                .await;
+            let now = organizer.get(&at(&event)).await.expect(200);
+            assert_eq!(
+                (&now["status"], &now["starts_at"]),
+                (&json!("published"), &json!(late))
+            );
+        }
+        // Nor is it over because the one that is to come is taken away.
+        let types = format!("{}/ticket-types", at(&event));
+        let kind = organizer.get(&types).await.expect(200)["items"][0].clone();
+        let other = json!({"included_sessions": ["S1"], "version": kind["version"]});
+        let kind = format!("{types}/{}", kind["id"].as_str().expect("an id"));
+        organizer.put(&kind, &other).await.expect(200);
+        let gone = organizer.delete(&late_session).await;
+        gone.refused(409, "SESSION_IN_USE");
     })
     .await;
 }

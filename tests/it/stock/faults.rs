@@ -1,6 +1,7 @@
 //! Redis killed, emptied, stopped and meddled with; and what is true afterwards.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -10,6 +11,7 @@ use shared::stock::{
 };
 use shared::{App, Error};
 use tests::{World, workshop, world};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::servers::{eventually, with_own_redis};
@@ -126,6 +128,54 @@ async fn redis_is_killed_and_comes_back_with_what_it_knew() {
         released.expect("Redis answers");
         assert_eq!(event.level(app).await.0, level(20, 7, 2));
         assert_eq!(reconcile(app).await.expect("both answer"), drift(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_redis_hangs_nobody_waits_for_all_who_came_before() {
+    with_own_redis(async |world, redis| {
+        let app = &world.app;
+        let event = event(world, 20).await;
+        event.take(app, 2).await;
+        let mut pause = redis::cmd("CLIENT");
+        let pause = pause.arg("PAUSE").arg(60_000).arg("ALL");
+        let paused = pause.exec_async(&mut app.redis.connection()).await;
+        paused.expect("Redis pauses");
+
+        // One by one, or a few at a time, they would wait for minutes.
+        let looks = join_all((0..500).map(|_| levels(app, event.id)));
+        let told = timeout(Duration::from_secs(20), looks).await;
+        for told in told.expect("they are answered") {
+            assert_eq!(told.expect("levels").1, Source::Durable);
+        }
+        redis.kill().await;
+        redis.start_again().await;
+        event.is_live_again(app).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_broken_in_redis_spoils_no_other() {
+    world(async |world| {
+        let app = &world.app;
+        let (broken, other) = (event_of(world, "broken", 20).await, event(world, 20).await);
+        broken.take(app, 1).await;
+        other.take(app, 3).await;
+        let key = |name: &str| format!("{}:{{{}}}:{name}", app.redis.prefix(), broken.id);
+        let mut meddle = redis::pipe();
+        meddle.zadd(key("lapsing"), "hold", 0).ignore();
+        meddle.hset(key("holds"), "hold", "no JSON").ignore();
+        let meddled = meddle.exec_async(&mut app.redis.connection()).await;
+        meddled.expect("Redis answers");
+
+        let both = [broken.id, other.id];
+        let told = app.stock.read_many(app.clock.now(), &both).await;
+        let told = told.expect("Redis answers");
+        assert_eq!(told.keys().collect::<Vec<_>>(), [&other.id]);
+        assert_eq!(told[&other.id][&other.session].held, 3);
+        app.stock.forget(broken.id).await.expect("Redis answers");
     })
     .await;
 }
