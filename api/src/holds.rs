@@ -13,6 +13,9 @@ use crate::http::answer::{Gone, Made, Once, Reply};
 use crate::http::body::Body;
 use crate::http::tags::Tag;
 
+/// So often an event may be changed while places of it are being held.
+const MOST_TRIES: usize = 5;
+
 /// What somebody wants to buy.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
@@ -38,17 +41,16 @@ impl Holds {
     async fn place(&self, public: Public, new: Body<NewHold>) -> Reply<Once<Made<Hold>>> {
         let (app, event_id) = (public.app(), new.content.event_id.to_string());
         let (buyer, items) = (public.buyer(), &new.content.items);
-        let event = find(&public, &event_id).await?;
+        let mut event = find(&public, &event_id).await?;
         public
             .once_elsewhere(&new, async || {
-                let mut placed = holds::place(app, &event, &buyer, items).await?;
-                if placed.is_none() {
-                    let event = find(&public, &event_id).await?;
-                    placed = holds::place(app, &event, &buyer, items).await?;
+                for _ in 0..MOST_TRIES {
+                    if let Some(hold) = holds::place(app, &event, &buyer, items).await? {
+                        return Ok(Made::at(&format!("/holds/{}", hold.token), hold));
+                    }
+                    event = find(&public, &event_id).await?;
                 }
-                let changing = || Error::Unavailable("the event is being changed".into());
-                let hold = placed.ok_or_else(changing)?;
-                Ok(Made::at(&format!("/holds/{}", hold.token), hold))
+                Err(Error::Unavailable("the event is being changed".into()))
             })
             .await
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tests::{Client, World, on_sale, standard, workshop, world};
+use tests::{Client, World, on_sale, standard, workshop, world, world_with};
 
 fn wanted(event: &Value, quantity: i32) -> Value {
     let kind = &event["ticket_types"][0]["id"];
@@ -35,7 +35,8 @@ async fn small_event(organizer: &Client, capacity: i32) -> Value {
 
 #[tokio::test]
 async fn an_event_can_be_given_a_total_and_lose_it_while_places_are_held() {
-    world(async |world| {
+    let no_limit = [("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0")];
+    world_with(&no_limit, async |world| {
         let organizer = world.organizer("lighthouse").await.organizer;
         let event = small_event(&organizer, 20).await;
         let event_path = format!("/events/{}", event["id"].as_str().expect("an id"));
