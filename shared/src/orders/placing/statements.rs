@@ -33,7 +33,13 @@ pub(super) async fn insert(
     let items = Items::of(orders);
     let attempts = Attempts::of(orders, now);
     let written = sqlx::query_scalar!(
-        "with placed as (
+        // What is on offer is looked at once for all that want it.
+        "with offered as materialized (
+             select t.id, t.version,
+                    (select sum(s.version) from ticket_type_sessions included
+                     join event_sessions s on s.id = included.session_id where included.ticket_type_id = t.id) as sessions
+             from ticket_types t where t.id = any($17::uuid[])
+         ), placed as (
              insert into orders (id, organization_id, event_id, user_id, email, status, method, currency, total,
                                  refund_policy, attendees, hold, payment_deadline, secret, placed_at, asked_at)
              select id, organization_id, event_id, user_id, email, 'pending', method, currency, total,
@@ -48,9 +54,7 @@ pub(super) async fn insert(
              from unnest($15::uuid[], $16::smallint[], $17::uuid[], $18::text[], $19::int[], $20::bigint[], $21::bigint[],
                          $22::bigint[])
                   as i (order_id, position, ticket_type_id, name, quantity, price, seen, seen_sessions)
-             join ticket_types t on t.id = ticket_type_id and t.version = seen
-             where seen_sessions = (select sum(s.version) from ticket_type_sessions included
-                                    join event_sessions s on s.id = included.session_id where included.ticket_type_id = t.id)
+             join offered on offered.id = ticket_type_id and version = seen and sessions = seen_sessions
              returning 1
          ), attempts as (
              insert into payment_attempts (id, order_id, method, token, return_url, status, created_at)
