@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::{fresh_prefix, logins, sql};
+use super::{drop_database, fresh_prefix, logins, sql};
 
 const EVENTS: [i32; 2] = [2_000, 200_000];
 const VENUES: i32 = 1_000;
@@ -147,11 +147,7 @@ impl Shop {
     async fn close(self, server: &str) -> anyhow::Result<()> {
         self.stop.cancel();
         self.runtime.shutdown_background();
-        sql(
-            server,
-            format!("drop database {} with (force)", self.prefix),
-        )
-        .await
+        drop_database(server, &self.prefix).await
     }
 }
 

@@ -83,7 +83,7 @@ async fn main() -> anyhow::Result<()> {
         let prefix = fresh_prefix();
         sql(&server, format!("create database {prefix}")).await?;
         let result = measure(&server, redis_url.clone(), prefix.clone()).await;
-        sql(&server, format!("drop database {prefix} with (force)")).await?;
+        drop_database(&server, &prefix).await?;
         print(&result?)?;
     }
     if wanted("logins") {
@@ -94,7 +94,7 @@ async fn main() -> anyhow::Result<()> {
             .context("DATABASE_URL ends with the name of a database")?;
         let database = format!("{place}/{prefix}");
         let result = logins::measure(&database, &redis_url, &prefix).await;
-        sql(&server, format!("drop database {prefix} with (force)")).await?;
+        drop_database(&server, &prefix).await?;
         logins::print(&result?)?;
     }
     if wanted("lists") {
@@ -265,6 +265,20 @@ async fn rate(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 
 fn now() -> DateTime<Utc> {
     Clock::System.now()
+}
+
+/// Autovacuum may be at work in it, which only a superuser may cut off: then it is let finish.
+async fn drop_database(server: &str, name: &str) -> anyhow::Result<()> {
+    for _ in 0..40 {
+        if sql(server, format!("drop database {name} with (force)"))
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    sql(server, format!("drop database {name} with (force)")).await
 }
 
 async fn sql(server: &str, sentence: String) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
 use crate::client::Client;
-use crate::{fresh_prefix, sql};
+use crate::{drop_database, fresh_prefix, sql};
 
 const START: Duration = Duration::from_secs(20);
 /// For what a burst leaves to do.
@@ -205,7 +205,7 @@ impl Shop {
     pub async fn close(mut self, server: &str) -> anyhow::Result<()> {
         self.stop_worker().await?;
         self.pool.close().await;
-        sql(server, format!("drop database {} with (force)", self.name)).await?;
+        drop_database(server, &self.name).await?;
         Ok(tokio::fs::remove_dir_all(&self.mails).await?)
     }
 }
