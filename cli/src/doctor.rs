@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
+use shared::App;
 use shared::config::{Config, Mode};
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -143,8 +144,7 @@ async fn facts(connection: &mut PgConnection) -> sqlx::Result<PostgresFacts> {
     sqlx::query_as(
         "select current_setting('server_version_num')::int as number,
                 current_setting('server_version') as version,
-                array(select name::text from pg_available_extensions
-                      where name in ('hstore', 'pgcrypto')) as extensions,
+                array(select name::text from pg_available_extensions) as extensions,
                 has_database_privilege(current_database(), 'create') as can_create,
                 pg_is_in_recovery() as recovering",
     )
@@ -162,8 +162,8 @@ impl PostgresFacts {
                 "Version 15 or newer is needed.".into(),
             )
         }];
-        for needed in ["hstore", "pgcrypto"] {
-            if !self.extensions.iter().any(|extension| extension == needed) {
+        for needed in App::extensions_needed() {
+            if !self.extensions.contains(&needed) {
                 findings.push(Wrong(
                     format!("Postgres has no extension {needed}"),
                     "Install the package of its additional modules (postgresql-contrib).".into(),
@@ -394,7 +394,7 @@ mod tests {
         let good = PostgresFacts {
             number: 150_018,
             version: "15.18".into(),
-            extensions: vec!["hstore".into(), "pgcrypto".into()],
+            extensions: App::extensions_needed().into_iter().collect(),
             can_create: true,
             recovering: false,
         };
@@ -402,7 +402,7 @@ mod tests {
         let bad = PostgresFacts {
             number: 140_005,
             version: "14.5".into(),
-            extensions: vec!["hstore".into()],
+            extensions: vec!["btree_gist".into(), "hstore".into(), "unaccent".into()],
             can_create: false,
             recovering: true,
         };
@@ -410,6 +410,7 @@ mod tests {
             wrong(&bad.judge()),
             [
                 "Postgres is 14.5",
+                "Postgres has no extension pg_trgm",
                 "Postgres has no extension pgcrypto",
                 "the user of DATABASE_URL may not create a schema",
                 "Postgres is a read-only replica",

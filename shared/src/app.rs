@@ -1,5 +1,6 @@
 //! What a running process has in its hands: configuration, clock, Postgres, Redis, Stripe.
 
+use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -112,6 +113,15 @@ impl App {
         Ok(())
     }
 
+    /// The extensions of Postgres that the migrations create, ours and those of the job engine.
+    #[must_use]
+    pub fn extensions_needed() -> BTreeSet<String> {
+        let engine = crate::jobs::migrations();
+        let all = MIGRATIONS.iter().chain(engine.iter());
+        all.flat_map(|migration| created_extensions(migration.sql.as_str()))
+            .collect()
+    }
+
     /// How many migrations this version has that the database has not seen.
     pub async fn pending_migrations(&self) -> Result<usize> {
         let applied: Vec<i64> =
@@ -121,6 +131,17 @@ impl App {
         let known = MIGRATIONS.iter().map(|migration| migration.version);
         Ok(known.filter(|version| !applied.contains(version)).count())
     }
+}
+
+fn created_extensions(sql: &str) -> Vec<String> {
+    const CREATE: &str = "create extension if not exists ";
+    let sql = sql.to_lowercase();
+    let names = sql.split(CREATE).skip(1);
+    let names = names.filter_map(|rest| {
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()
+    });
+    names.map(str::to_owned).collect()
 }
 
 fn pool(config: &config::Database) -> anyhow::Result<PgPool> {

@@ -237,6 +237,11 @@ pub async fn install(pool: &PgPool) -> Result<(), InstallError> {
     Ok(())
 }
 
+/// The migrations that apalis brings along.
+pub(crate) fn migrations() -> sqlx::migrate::Migrator {
+    PostgresStorage::migrations()
+}
+
 /// How a queue is doing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Depth {

@@ -17,9 +17,8 @@ pub async fn postgres() -> anyhow::Result<PostgresPrograms> {
     if let Some(found) = programs::find_postgres().await {
         return Ok(found);
     }
-    let wanted = format!(
-        "PostgreSQL {OLDEST_POSTGRES} or newer (the server, with the extensions hstore and pgcrypto)"
-    );
+    let wanted =
+        format!("PostgreSQL {OLDEST_POSTGRES} or newer (the server, with its additional modules)");
     match PackageManager::of_this_machine() {
         Some(PackageManager::Apt) => apt_postgres()
             .await
