@@ -166,6 +166,7 @@ impl Fault for OrderError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptHold {
     pub buyer: String,
+    /// As they were when it was placed; what its ticket types draw on now decides.
     pub parts: Vec<(Uuid, i32)>,
     pub items: Vec<(TicketTypeId, i32)>,
     pub proof: Proof,
@@ -198,14 +199,20 @@ impl KeptHold {
         }
     }
 
-    fn hold(self, id: OrderId, event_id: EventId, now: DateTime<Utc>) -> NewHold {
+    fn hold(
+        self,
+        id: OrderId,
+        event_id: EventId,
+        now: DateTime<Utc>,
+        parts: Vec<(Uuid, i32)>,
+    ) -> NewHold {
         NewHold {
             event_id,
             id,
             buyer: self.buyer,
             deadline: now,
             ordered: true,
-            parts: self.parts,
+            parts,
             items: self.items,
             proof: self.proof,
             sale: String::new(),

@@ -143,16 +143,26 @@ pub async fn end(app: &App, order_id: OrderId, outcome: Outcome) -> Result<Optio
     Ok(settled)
 }
 
-/// Holds the places of an order again that had given them up. None if it had not, or if they are gone. Without Redis
-/// nobody can be sure: whoever paid waits for a moment.
+/// How often a hold is placed again whose pools are added or removed in the same moment.
+const RECLAIMS: usize = 3;
+
+/// Holds the places of an order again that had given them up, of the pools that its ticket types draw on now. None if it
+/// had not given them up, or if they are gone. Without Redis it is not known whether they are gone: the payment waits.
 async fn reclaim(app: &App, order_id: OrderId) -> Result<Option<NewHold>> {
-    let hold = store::hold(&mut *app.read().await?, order_id).await?;
-    let Some((OrderStatus::Expired | OrderStatus::Failed, event_id, kept)) = hold else {
-        return Ok(None);
-    };
-    let hold = kept.hold(order_id, event_id, app.clock.now());
-    let placed = stock::place(app, &hold).await?;
-    Ok(matches!(placed, Placed::Placed { .. }).then_some(hold))
+    for _ in 0..RECLAIMS {
+        let hold = store::hold_again(&mut *app.read().await?, order_id, app.clock.now()).await?;
+        let Some((OrderStatus::Expired | OrderStatus::Failed, hold)) = hold else {
+            return Ok(None);
+        };
+        match stock::place(app, &hold).await? {
+            Placed::Placed { .. } => return Ok(Some(hold)),
+            // A pool was removed since it was read.
+            Placed::Cold => {}
+            Placed::Short { .. } | Placed::TooMany => return Ok(None),
+        }
+    }
+    let message = format!("the places of the order {order_id} cannot be held again now");
+    Err(Error::Unavailable(message.into()))
 }
 
 async fn charge(app: &App, due: &Due, attempt: &Attempt) -> Result<Outcome> {

@@ -158,7 +158,7 @@ impl Plan {
             if *step != Step::Sell {
                 continue;
             }
-            let wanted = places(self.lines.get(&order.id).map_or(&[], Vec::as_slice));
+            let wanted = store::places(self.lines.get(&order.id).map_or(&[], Vec::as_slice));
             let fits = wanted
                 .iter()
                 .all(|(pool, n)| rest.get(pool).is_some_and(|rest| rest >= n));
@@ -312,17 +312,6 @@ fn attendee(attendees: &[Attendee], at: usize) -> Attendee {
     only.or_else(|| attendees.get(at))
         .cloned()
         .unwrap_or_default()
-}
-
-/// How many places an order takes of each pool.
-fn places(lines: &[Line]) -> BTreeMap<Uuid, i32> {
-    let mut places = BTreeMap::new();
-    for line in lines {
-        for pool in &line.pools {
-            *places.entry(*pool).or_default() += line.quantity;
-        }
-    }
-    places
 }
 
 fn entry(order: &Locked, received: &Received) -> Entry {

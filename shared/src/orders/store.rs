@@ -1,5 +1,7 @@
 //! The statements of orders, their payments and tickets. Those that write an order are beside `placing`.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -13,7 +15,7 @@ use crate::clock::Time;
 use crate::error::Result;
 use crate::holds::SaleItem;
 use crate::ids::{AttemptId, EventId, OrderId, OrganizationId, TicketId, TicketTypeId, UserId};
-use crate::stock::Told;
+use crate::stock::{NewHold, Told};
 
 /// An order, and what decides who sees what of it.
 pub(super) struct Kept {
@@ -123,6 +125,16 @@ pub(super) async fn counted(
         references,
     );
     Ok(known.fetch_all(db).await?)
+}
+
+/// The order whose payment at Stripe this is, once it is counted.
+pub(super) async fn paid_by(db: &mut PgConnection, payment: &str) -> Result<Option<OrderId>> {
+    let order = sqlx::query_scalar!(
+        r#"select order_id as "order_id: OrderId" from ledger
+           where kind = 'payment' and provider = 'stripe' and reference = $1"#,
+        payment,
+    );
+    Ok(order.fetch_optional(db).await?)
 }
 
 /// A line of an order, and what its tickets draw on.
@@ -394,7 +406,18 @@ pub(super) async fn due(db: &mut PgConnection, order_id: OrderId) -> Result<Opti
     }))
 }
 
-/// What Redis needs to hold the places of an order again.
+/// How many places these lines take of each pool.
+pub(super) fn places(lines: &[Line]) -> BTreeMap<Uuid, i32> {
+    let mut places = BTreeMap::new();
+    for line in lines {
+        for pool in &line.pools {
+            *places.entry(*pool).or_default() += line.quantity;
+        }
+    }
+    places
+}
+
+/// Where an order stands, and the hold that it was placed on.
 pub(super) async fn hold(
     db: &mut PgConnection,
     id: OrderId,
@@ -406,6 +429,20 @@ pub(super) async fn hold(
     );
     let hold = hold.fetch_optional(db).await?;
     Ok(hold.map(|row| (row.status, row.event_id, row.hold.0)))
+}
+
+/// What Redis needs to hold the places of an order again. They are of the pools that its ticket types draw on now: since
+/// it was placed, a quantity or a total may have been given or taken away.
+pub(super) async fn hold_again(
+    db: &mut PgConnection,
+    id: OrderId,
+    now: DateTime<Utc>,
+) -> Result<Option<(OrderStatus, NewHold)>> {
+    let Some((status, event_id, kept)) = hold(db, id).await? else {
+        return Ok(None);
+    };
+    let parts = places(&lines(db, &[id]).await?).into_iter().collect();
+    Ok(Some((status, kept.hold(id, event_id, now, parts))))
 }
 
 /// The orders of an event that wait, with what they hold until when.

@@ -17,6 +17,7 @@
 //! | webhook twice, never, out of order | `stripe::stripe_tells_twice_and_backwards`, `stripe::stripe_never_tells` |
 //! | webhook forged, too old | [`what_is_forged_or_stale_leaves_no_trace`] |
 //! | payment after expiry, places there / gone | `late::…` |
+//! | payment after expiry, a limit removed or given since | `late_pools::…` |
 //! | Postgres restarts in the middle | `servers::postgres_restarts_in_the_middle` |
 //! | Redis restarts, loses all data, is away | `servers::redis_…`, `stock::faults` |
 //! | SMTP is down, slow, refuses one address | `mail`, `tickets` |
@@ -26,6 +27,7 @@
 
 mod killed;
 mod late;
+mod late_pools;
 mod servers;
 mod stripe;
 

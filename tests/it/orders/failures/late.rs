@@ -3,13 +3,13 @@
 use super::*;
 
 /// Nobody waits long for Stripe.
-const HASTY: [(&str, &str); 2] = [
+pub(super) const HASTY: [(&str, &str); 2] = [
     ("HOLDFAST_STRIPE_TIMEOUT", "300ms"),
     ("HOLDFAST_STRIPE_ATTEMPTS", "1"),
 ];
 
 /// An order whose card Stripe was asked to charge, and which has expired before Stripe did so.
-async fn expired_too_early(world: &World, event: &Value) -> Value {
+pub(super) async fn expired_too_early(world: &World, event: &Value) -> Value {
     world
         .stripe()
         .misbehave("payment_intents.create", Fault::HoldBefore, 1);
@@ -26,7 +26,7 @@ async fn expired_too_early(world: &World, event: &Value) -> Value {
 }
 
 /// Stripe charges after all, and says so.
-async fn charged_late(world: &World) {
+pub(super) async fn charged_late(world: &World) {
     let before = world.stripe().events().len();
     world.stripe().release();
     eventually("it is charged", async || {
@@ -38,7 +38,7 @@ async fn charged_late(world: &World) {
 }
 
 /// All of it, for no ticket.
-async fn has_gone_back(world: &World, order: &Value) -> Value {
+pub(super) async fn has_gone_back(world: &World, order: &Value) -> Value {
     let order = again(&world.stranger(), order).await;
     assert_eq!(
         (&order["status"], &order["paid"], &order["refunded"]),
