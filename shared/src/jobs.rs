@@ -5,6 +5,7 @@
 //! apalis; this module is what the business and an operator do with it, `worker::queue` is what a worker does.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use apalis_postgres::PostgresStorage;
@@ -69,6 +70,9 @@ pub struct Envelope {
     pub trace: Option<String>,
 }
 
+/// How keys begin that are free again when their job has ended: `worker` frees them.
+const UNTIL_ENDED: &str = "until-ended/";
+
 /// A job about to be written.
 #[derive(Debug, Clone)]
 pub struct NewJob {
@@ -119,6 +123,14 @@ impl NewJob {
             key: Some(key.into()),
             ..self
         }
+    }
+
+    /// One job of this kind per subject at a time: while one waits or runs, another is left out. One that is left out
+    /// while the first runs may come after what the first has read, so this is for what is asked for again and again.
+    #[must_use]
+    pub fn one_at_a_time(self, subject: impl fmt::Display) -> Self {
+        let key = format!("{UNTIL_ENDED}{}/{subject}", self.kind);
+        self.key(key)
     }
 
     #[must_use]

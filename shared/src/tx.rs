@@ -4,6 +4,7 @@
 //! the change causes; they commit together or not at all. A function that changes something takes
 //! `&mut Tx`; one that only reads takes `&mut PgConnection`, which a `Tx` can stand in for.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +121,11 @@ impl Tx {
             .cause(self.by.cause.clone())
             .trace(telemetry::current_traceparent());
         self.jobs.push(adjust(job));
+    }
+
+    /// The same, unless a job of this kind waits or runs for the subject already.
+    pub fn enqueue_one<J: Job>(&mut self, job: &J, subject: impl fmt::Display) {
+        self.enqueue_with(job, |job| job.one_at_a_time(subject));
     }
 
     /// Has every process forget this with the commit.

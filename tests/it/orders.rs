@@ -1,5 +1,6 @@
 //! Orders, from the hold to the ticket and back.
 
+mod asking;
 mod audit;
 mod books;
 mod disputes;

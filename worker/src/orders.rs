@@ -1,17 +1,20 @@
 //! The jobs of orders.
 
 use chrono::TimeDelta;
+use shared::error::Error;
 use shared::orders::jobs::{
     Ask, Audit, Chase, Confirm, ForgetHeard, GiveOut, Heard, PayBack, Purchase, RefundAll, Tell,
 };
 use shared::orders::{self, Back, EVENT_CANCELLED, Given, pay, refunds};
 use shared::{App, Result};
 
-use crate::registry::{JobContext, JobResult};
+use crate::registry::{JobContext, JobError, JobResult};
 use crate::work::{BATCH, Hands};
 
 /// How long Stripe is not asked again after the same order or refund.
 const PATIENCE: TimeDelta = TimeDelta::seconds(50);
+/// When it is asked again where nobody answered.
+const AGAIN: TimeDelta = TimeDelta::minutes(1);
 
 pub async fn purchase(context: JobContext<Hands>, job: Purchase) -> JobResult {
     pay::purchase(&context.state.app, job.order_id).await?;
@@ -24,21 +27,38 @@ pub async fn give_out(context: JobContext<Hands>, job: GiveOut) -> JobResult {
 }
 
 pub async fn ask(context: JobContext<Hands>, job: Ask) -> JobResult {
-    pay::ask(&context.state.app, job.order_id).await?;
+    let app = &context.state.app;
+    or_later(app, pay::ask(app, job.order_id).await)?;
     Ok(())
 }
 
-/// One job for each order and refund to ask after: one that Stripe does not answer for keeps no other waiting.
+/// A peer that is away is no failure of the job, which would die of a long outage: it waits, and is the only one of its
+/// subject that does.
+fn or_later<T>(app: &App, answer: Result<T>) -> Result<T, JobError> {
+    answer.map_err(|error| match error {
+        Error::Unavailable(cause) => {
+            tracing::warn!(%cause, "asked again in a minute");
+            JobError::Later {
+                at: app.clock.now() + AGAIN,
+                why: cause.to_string(),
+            }
+        }
+        error => error.into(),
+    })
+}
+
+/// One job for each order and refund to ask after: one that Stripe does not answer for keeps no other waiting. Where the
+/// job of an earlier minute still waits, there is no second one.
 pub async fn chase(context: JobContext<Hands>, _: Chase) -> JobResult {
     let limit = i64::from(BATCH);
     context
         .change(async |tx| {
             let before = tx.now() - PATIENCE;
             for order_id in orders::to_ask(tx, before, limit).await? {
-                tx.enqueue(&Ask { order_id });
+                tx.enqueue_one(&Ask { order_id }, order_id);
             }
-            for refund_id in refunds::lying(tx, before, limit).await? {
-                tx.enqueue(&PayBack { refund_id });
+            for refund_id in refunds::to_ask(tx, before, limit).await? {
+                tx.enqueue_one(&PayBack { refund_id }, refund_id);
             }
             Ok(())
         })
@@ -64,7 +84,7 @@ pub async fn tell(context: JobContext<Hands>, job: Tell) -> JobResult {
 
 pub async fn pay_back(context: JobContext<Hands>, job: PayBack) -> JobResult {
     let app = &context.state.app;
-    let Some(outcome) = refunds::ask(app, job.refund_id).await? else {
+    let Some(outcome) = or_later(app, refunds::ask(app, job.refund_id).await)? else {
         return Ok(());
     };
     context

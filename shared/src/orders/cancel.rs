@@ -13,7 +13,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::jobs::{News, PayBack, Tell};
+use super::jobs::{News, Tell};
 use super::order::PaymentMethod;
 use super::refunds::{self, NewRefund, Refund};
 use super::status::{OrderStatus, Outcome, Provider, Received};
@@ -376,8 +376,7 @@ async fn pay_back(tx: &mut Tx, order: &Locked, amount: i64, reason: &str) -> Res
         amount,
         reason: reason.to_owned(),
     };
-    let refund_id: RefundId = refunds::insert(tx, &new).await?;
-    tx.enqueue(&PayBack { refund_id });
+    let refund_id: RefundId = refunds::request(tx, &new).await?;
     tx.record(Activity {
         organization_id: Some(order.organization_id),
         kind: "order.refund_requested",

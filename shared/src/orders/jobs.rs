@@ -39,7 +39,7 @@ impl Job for Ask {
     const QUEUE: Queue = Queue::Payment;
 }
 
-/// Finds the orders to ask after, and refunds that were left lying.
+/// Finds the orders and the open refunds to ask after.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Chase {}
 

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use stripe_api::RefundStatus as AtStripe;
 
 use super::OrderError;
-use super::jobs::{News, Tell};
+use super::jobs::{News, PayBack, Tell};
 use super::status::{OrderStatus, Provider};
 use super::store::{self, Entry};
 use crate::access::{Actor, Scope};
@@ -89,8 +89,8 @@ pub(super) async fn insert(tx: &mut Tx, new: &NewRefund) -> Result<RefundId> {
         OrderError::RefundExceedsPayment
     })?;
     sqlx::query!(
-        "insert into refunds (id, order_id, payment_id, amount, reason, status, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, 'requested', $6, $6)",
+        "insert into refunds (id, order_id, payment_id, amount, reason, status, created_at, updated_at, asked_at)
+         values ($1, $2, $3, $4, $5, 'requested', $6, $6, $6)",
         id as _,
         new.order_id as _,
         new.payment_id,
@@ -101,6 +101,13 @@ pub(super) async fn insert(tx: &mut Tx, new: &NewRefund) -> Result<RefundId> {
     .execute(&mut **tx)
     .await?;
     Ok(id)
+}
+
+/// The same, and has it paid back.
+pub(super) async fn request(tx: &mut Tx, new: &NewRefund) -> Result<RefundId> {
+    let refund_id = insert(tx, new).await?;
+    tx.enqueue_one(&PayBack { refund_id }, refund_id);
+    Ok(refund_id)
 }
 
 pub(super) async fn get(db: &mut PgConnection, id: RefundId) -> Result<Refund> {
@@ -444,17 +451,19 @@ async fn follow(tx: &mut Tx, order: &store::Locked) -> Result<()> {
     Ok(())
 }
 
-/// Refunds that were left lying since before `before`.
-pub async fn lying(
-    db: &mut PgConnection,
-    before: DateTime<Utc>,
-    limit: i64,
-) -> Result<Vec<RefundId>> {
+/// The open refunds that have not been asked after since `before`, marked as asked after now: those that were not asked
+/// after for longest, so that many which stay open keep no other from its turn.
+pub async fn to_ask(tx: &mut Tx, before: DateTime<Utc>, limit: i64) -> Result<Vec<RefundId>> {
+    let now = tx.now();
     let ids = sqlx::query_scalar!(
-        r#"select id as "id: RefundId" from refunds
-           where status in ('requested', 'processing') and updated_at < $1 order by updated_at limit $2"#,
+        r#"update refunds set asked_at = $1
+           where id in (select id from refunds
+                        where status in ('requested', 'processing') and asked_at < $2
+                        order by asked_at limit $3 for update skip locked)
+           returning id as "id: RefundId""#,
+        now,
         before,
         limit,
     );
-    Ok(ids.fetch_all(db).await?)
+    Ok(ids.fetch_all(&mut **tx).await?)
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::jobs::{Confirm, News, PayBack, Tell};
+use super::jobs::{Confirm, News, Tell};
 use super::order::Attendee;
 use super::refunds::{self, NewRefund};
 use super::status::{Ask, OrderStatus, Outcome, Provider, Received, Step};
@@ -385,7 +385,7 @@ async fn give_back(tx: &mut Tx, order: &Locked, received: &Received, reason: &st
         }
         return Ok(());
     }
-    let refund_id = refunds::insert(
+    let refund_id = refunds::request(
         tx,
         &NewRefund {
             order_id: order.id,
@@ -395,7 +395,6 @@ async fn give_back(tx: &mut Tx, order: &Locked, received: &Received, reason: &st
         },
     )
     .await?;
-    tx.enqueue(&PayBack { refund_id });
     if reason == EVENT_CANCELLED {
         tell_of_cancelled(tx, order.id, Some(refund_id));
     } else {
