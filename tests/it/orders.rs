@@ -3,8 +3,10 @@
 mod asking;
 mod audit;
 mod books;
+mod disputed_twice;
 mod disputes;
 mod failures;
+mod heard;
 mod limits;
 mod methods;
 mod money;

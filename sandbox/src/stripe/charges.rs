@@ -110,7 +110,7 @@ impl State {
         intent.last_error = None;
         self.tell_of_intent("payment_intent.succeeded", id);
         if behaviour == Behaviour::PaysThenDisputes {
-            self.open_dispute(id, "fraudulent")?;
+            self.open_dispute(id, None, "fraudulent")?;
         }
         Ok(())
     }

@@ -61,7 +61,7 @@ async fn obey(
         ("POST", ["webhooks"]) => shared.courier.send_to(target(asked)),
         ("POST", ["disputes"]) => {
             let intent = text("payment_intent");
-            let id = shared.with(|state| state.open_dispute(intent, "fraudulent"))?;
+            let id = shared.with(|state| state.open_dispute(intent, None, "fraudulent"))?;
             return Ok(json!({"dispute": id}));
         }
         ("POST", ["disputes", id, "close"]) => {

@@ -44,25 +44,39 @@ pub(super) fn retrieve(state: &mut State, id: &str, form: &Form) -> Result<Value
 }
 
 impl State {
-    /// The bank takes the money at once; the dispute's id.
-    pub(super) fn open_dispute(&mut self, intent: &str, reason: &str) -> Result<String, Refusal> {
+    /// The bank takes the money at once, all of the payment that is not disputed yet or a part of it; the dispute's id.
+    pub(super) fn open_dispute(
+        &mut self,
+        intent: &str,
+        amount: Option<i64>,
+        reason: &str,
+    ) -> Result<String, Refusal> {
         let charge = self.intent(intent)?.latest_charge.clone();
+        let of_charge = self
+            .disputes
+            .iter()
+            .filter(|dispute| charge.as_ref() == Some(&dispute.charge) && dispute.status != "won");
+        let disputed: i64 = of_charge.map(|dispute| dispute.amount).sum();
         let charge = charge.and_then(|id| self.charges.get_mut(&id));
-        let charge = charge.filter(|charge| charge.succeeded() && !charge.disputed);
+        let charge = charge.filter(|charge| {
+            let left = charge.amount - disputed;
+            charge.succeeded() && (1..=left).contains(&amount.unwrap_or(left))
+        });
         let charge = charge.ok_or_else(|| {
             Refusal::state(
                 "charge_disputed",
-                "There is no charge that could be disputed.",
+                "There is no charge of which so much could be disputed.",
             )
         })?;
         charge.disputed = true;
         let charge = charge.clone();
+        let amount = amount.unwrap_or(charge.amount - disputed);
         let id = self.id("dp");
-        let booked = self.book("adjustment", -charge.amount, FEE, &charge.currency, &id);
+        let booked = self.book("adjustment", -amount, FEE, &charge.currency, &id);
         let booked = self.entries.get(&booked).map(Object::json);
         let dispute = Dispute {
             id: id.clone(),
-            amount: charge.amount,
+            amount,
             currency: charge.currency,
             charge: charge.id,
             intent: charge.intent,

@@ -201,7 +201,15 @@ impl Stripe {
     pub fn open_dispute(&self, payment: &str) -> Result<String, Refused> {
         let opened = self
             .shared
-            .with(|state| state.open_dispute(payment, "fraudulent"));
+            .with(|state| state.open_dispute(payment, None, "fraudulent"));
+        Ok(opened?)
+    }
+
+    /// The same of a part of the payment; what is left of it can be disputed by itself.
+    pub fn open_dispute_of(&self, payment: &str, amount: i64) -> Result<String, Refused> {
+        let opened = self
+            .shared
+            .with(|state| state.open_dispute(payment, Some(amount), "fraudulent"));
         Ok(opened?)
     }
 

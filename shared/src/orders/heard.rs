@@ -12,7 +12,7 @@ use super::pay;
 use super::refunds;
 use super::store;
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::OrderId;
 use crate::tx::Tx;
 
@@ -21,6 +21,7 @@ struct Kept {
     kind: String,
     object_id: Option<String>,
     order_id: Option<OrderId>,
+    payment_id: Option<String>,
 }
 
 /// Writes an event down, once, with the job that sees to it.
@@ -72,7 +73,7 @@ fn matters(kind: &str) -> bool {
 pub async fn heard(app: &App, event_id: &str) -> Result<()> {
     let heard = sqlx::query_as!(
         Kept,
-        r#"select kind, object_id, order_id as "order_id: OrderId" from stripe_events where id = $1"#,
+        r#"select kind, object_id, order_id as "order_id: OrderId", payment_id from stripe_events where id = $1"#,
         event_id,
     );
     let Some(heard) = heard.fetch_optional(&mut *app.read().await?).await? else {
@@ -83,22 +84,50 @@ pub async fn heard(app: &App, event_id: &str) -> Result<()> {
         heard.object_id.as_deref().unwrap_or_default(),
     );
     if kind.starts_with("payment_intent.") {
-        payment(app, &heard, object).await
+        match heard.order_id {
+            Some(order_id) => payment(app, order_id, object).await,
+            None => Ok(()),
+        }
     } else if kind.starts_with("checkout.session.") {
         checkout(app, &heard, object).await
-    } else if kind.starts_with("refund.") {
+    } else if kind.starts_with("refund.") || kind == "charge.refund.updated" {
         refunds::heard(app, object).await
+    } else if kind == "charge.refunded" {
+        match &heard.payment_id {
+            Some(payment) => refunds::heard_of_payment(app, payment).await,
+            None => Ok(()),
+        }
     } else if kind.starts_with("charge.dispute.") {
-        disputes::heard(app, object).await
+        disputes::see_to(app, object).await
     } else {
         Ok(())
     }
 }
 
-async fn payment(app: &App, heard: &Kept, payment_id: &str) -> Result<()> {
-    let Some(order_id) = heard.order_id else {
-        return Ok(());
+/// The order whose payment this is, by the ledger. What is told of a payment may be heard before the payment itself: it is
+/// counted then, and where that cannot be yet, what was told waits. Nothing for a payment of some other shop.
+pub(super) async fn order_paid_by(app: &App, payment_id: &str) -> Result<Option<OrderId>> {
+    if let Some(order_id) = store::paid_by(&mut *app.read().await?, payment_id).await? {
+        return Ok(Some(order_id));
+    }
+    let named = app.stripe.payment(payment_id).await?;
+    let named = named.metadata.get("order_id");
+    let Some(order_id) = named.and_then(|id| id.parse().ok()).map(OrderId) else {
+        return Ok(None);
     };
+    if store::due(&mut *app.read().await?, order_id)
+        .await?
+        .is_none()
+    {
+        return Ok(None);
+    }
+    payment(app, order_id, payment_id).await?;
+    let order_id = store::paid_by(&mut *app.read().await?, payment_id).await?;
+    let uncounted = || Error::Unavailable(format!("{payment_id} is not counted yet").into());
+    order_id.map(Some).ok_or_else(uncounted)
+}
+
+async fn payment(app: &App, order_id: OrderId, payment_id: &str) -> Result<()> {
     let Some(due) = store::due(&mut *app.read().await?, order_id).await? else {
         return Ok(());
     };

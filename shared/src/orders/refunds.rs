@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use stripe_api::RefundStatus as AtStripe;
 
 use super::OrderError;
+use super::heard::order_paid_by;
 use super::jobs::{News, PayBack, Tell};
 use super::status::{OrderStatus, Provider};
 use super::store::{self, Entry};
@@ -248,21 +249,46 @@ impl From<stripe_api::Refund> for RefundOutcome {
     }
 }
 
-/// Sees to a refund that Stripe tells of by itself: ours, or one that somebody has made at Stripe, which becomes ours.
+/// Sees to a refund that Stripe tells of by itself: ours, or one that was made at Stripe, which becomes ours.
 pub async fn heard(app: &App, reference: &str) -> Result<()> {
-    let refund = app.stripe.refund_status(reference).await?;
+    take_up(app, app.stripe.refund_status(reference).await?).await
+}
+
+/// Sees to all refunds of a payment of which Stripe tells that money of it went back.
+pub(super) async fn heard_of_payment(app: &App, payment: &str) -> Result<()> {
+    let mut after: Option<String> = None;
+    loop {
+        let page = app.stripe.refunds_of(payment, after.as_deref()).await?;
+        for refund in page.items {
+            take_up(app, refund).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn take_up(app: &App, refund: stripe_api::Refund) -> Result<()> {
     let told = refund
         .metadata
         .get("refund_id")
         .and_then(|id| id.parse().ok());
-    let (payment, amount) = (refund.payment.clone(), refund.amount);
+    let told = told.map(RefundId);
+    let (reference, payment, amount) = (refund.id.clone(), refund.payment.clone(), refund.amount);
     let outcome = RefundOutcome::from(refund);
+    let known_before = known(&mut *app.read().await?, told, &reference).await?;
+    let order_id = match payment.as_ref() {
+        Some(payment) if known_before.is_none() && outcome.status != RefundStatus::Failed => {
+            order_paid_by(app, payment).await?
+        }
+        _ => None,
+    };
     let mut tx = app.begin(Actor::System, Scope::Everything).await?;
-    let known = known(&mut tx, told.map(RefundId), reference).await?;
-    let id = match (known, payment) {
-        (Some(id), _) => Some(id),
-        (None, Some(payment)) if outcome.status != RefundStatus::Failed => {
-            adopt(&mut tx, &payment, reference, amount).await?
+    let id = match (known_before, order_id, payment) {
+        (Some(id), ..) => Some(id),
+        (None, Some(order_id), Some(payment)) => {
+            Some(adopt(&mut tx, order_id, payment, &reference, amount).await?)
         }
         _ => None,
     };
@@ -285,32 +311,26 @@ async fn known(
     Ok(id.fetch_optional(db).await?)
 }
 
-/// Writes down a refund that was made at Stripe itself. Nothing for a payment that is none of ours.
+/// Writes down a refund of an order's payment that was made at Stripe itself.
 async fn adopt(
     tx: &mut Tx,
-    payment: &str,
+    order_id: OrderId,
+    payment: String,
     reference: &str,
     amount: i64,
-) -> Result<Option<RefundId>> {
-    let order_id = sqlx::query_scalar!(
-        r#"select order_id as "order_id: OrderId" from ledger where kind = 'payment' and reference = $1"#,
-        payment,
-    );
-    let Some(order_id) = order_id.fetch_optional(&mut **tx).await? else {
-        return Ok(None);
-    };
+) -> Result<RefundId> {
     store::lock(tx, &[order_id]).await?;
     // Two events of one refund may be seen to at once: the second finds what the first wrote.
     if let Some(id) = known(tx, None, reference).await? {
-        return Ok(Some(id));
+        return Ok(id);
     }
     let new = NewRefund {
         order_id,
-        payment_id: Some(payment.to_owned()),
+        payment_id: Some(payment),
         amount,
         reason: "made_at_stripe".to_owned(),
     };
-    Ok(Some(insert(tx, &new).await?))
+    insert(tx, &new).await
 }
 
 /// Writes down what became of it; the same again changes nothing.
