@@ -4,19 +4,19 @@ use std::sync::LazyLock;
 
 use poem::http::header;
 use poem::web::{Data, Html};
-use poem::{EndpointExt as _, IntoResponse, Request, Response, Route, handler};
+use poem::{Endpoint, EndpointExt as _, IntoResponse, Request, Response, Route, handler};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, OpenApiService};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use shared::App;
 use shared::access::AccessError;
-use shared::config;
+use shared::config::{self, Mode};
 use tokio_util::sync::CancellationToken;
 
+use crate::http::address::Address;
 use crate::http::answer::Failure;
 use crate::http::document::document;
-use crate::http::observe;
 use crate::http::tags::Tag;
 
 pub(crate) fn service() -> OpenApiService<Ops, ()> {
@@ -25,18 +25,34 @@ pub(crate) fn service() -> OpenApiService<Ops, ()> {
 
 /// Everything outside the API itself.
 pub(crate) fn routes(config: &config::Http, stop: CancellationToken) -> Route {
-    health(config, stop)
+    let health = Route::new().nest("/", service().data(stop));
+    let health = match config.metrics_listen {
+        Some(_) => health,
+        None => health.at("/metrics", figures(config, Listener::Shared)),
+    };
+    health
         .at("/docs", poem::get(docs))
         .at("/openapi.json", poem::get(json))
         .at("/openapi.yaml", poem::get(yaml))
 }
 
-/// What every process answers for.
+/// What a listener answers that is there for health and figures alone.
 pub(crate) fn health(config: &config::Http, stop: CancellationToken) -> Route {
-    Route::new().nest("/", service().data(stop)).at(
-        "/metrics",
-        poem::get(metrics).data(config.metrics_token.clone()),
-    )
+    let health = Route::new().nest("/", service().data(stop));
+    health.at("/metrics", figures(config, Listener::Own))
+}
+
+/// Where figures are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listener {
+    /// Where everybody asks for everything else.
+    Shared,
+    Own,
+}
+
+fn figures(config: &config::Http, listener: Listener) -> impl Endpoint + use<> {
+    let token = config.metrics_token.clone();
+    poem::get(metrics).data(token).data(listener)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -176,11 +192,13 @@ fn docs() -> Response {
         .into_response()
 }
 
-/// For whoever knows the token; without one, for this machine only.
+/// For callers that know the token. Without one, for callers on this machine, and in production only on a listener of its
+/// own: beside the API a proxy may make every caller look like one on this machine.
 #[handler]
 fn metrics(
     Data(app): Data<&App>,
     Data(token): Data<&Option<SecretString>>,
+    Data(listener): Data<&Listener>,
     request: &Request,
 ) -> poem::Result<Response> {
     let given = request
@@ -188,7 +206,10 @@ fn metrics(
         .and_then(|value| value.strip_prefix("Bearer "));
     let welcome = match token {
         Some(token) => given.is_some_and(|given| same(given, token.expose_secret())),
-        None => observe::address(request, app.config.http.trust_forwarded).is_loopback(),
+        None => {
+            let apart = *listener == Listener::Own || app.config.general.mode == Mode::Development;
+            apart && Address::of(request, &app.config.http).is_this_machine()
+        }
     };
     if !welcome {
         return Err(Failure::from(AccessError::Missing).into());

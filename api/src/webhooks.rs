@@ -1,5 +1,6 @@
 //! What others tell us by themselves.
 
+use poem::Request;
 use poem_openapi::param::Header;
 use poem_openapi::{ApiResponse, OpenApi};
 use secrecy::SecretString;
@@ -36,7 +37,9 @@ impl Fault for NotStripe {
 impl Webhooks {
     /// Hear an event of Stripe
     ///
-    /// Signed by Stripe. What it says is looked up at Stripe before anything is done. Told twice, it is done once.
+    /// Signed by Stripe. What it says is looked up at Stripe before anything is done. Told twice, it is done once. A
+    /// call without a good signature counts against the limit of its network, as one without an account does; a good
+    /// signature is heard whatever has been counted.
     ///
     /// Errors: MALFORMED_REQUEST
     #[oai(
@@ -46,13 +49,18 @@ impl Webhooks {
     )]
     async fn stripe(
         &self,
+        request: &Request,
         teller: Teller,
         /// `t=…,v1=…`
         #[oai(name = "Stripe-Signature")]
         signature: Header<Option<String>>,
         body: Raw,
     ) -> Reply<Noted> {
-        let event = verified(&teller, &body.0, signature.0.as_deref().unwrap_or_default())?;
+        let event = verified(&teller, &body.0, signature.0.as_deref().unwrap_or_default());
+        if event.is_err() {
+            teller.count_stranger(request).await?;
+        }
+        let event = event?;
         teller
             .change(async |tx| orders::hear(tx, &event).await)
             .await?;

@@ -247,23 +247,12 @@ async fn only_pages_of_known_origins_may_call() {
 #[tokio::test]
 async fn answers_carry_safe_headers_and_the_id_of_their_request() {
     world(async |world| {
-        let answer = world
-            .stranger()
-            .with("x-request-id", "mine-1")
-            .get("/nowhere")
-            .await;
-        assert_eq!(answer.header("x-request-id"), Some("mine-1"));
+        let answer = world.stranger().get("/nowhere").await;
+        let id = answer.header("x-request-id").expect("an id");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         let policy = answer.header("content-security-policy");
         assert!(policy.is_some_and(|policy| policy.contains("default-src 'none'")));
-        assert_eq!(answer.body["error"]["request_id"], "mine-1");
-
-        let odd = world
-            .stranger()
-            .with("x-request-id", &"x".repeat(200))
-            .get("/venues")
-            .await;
-        assert!(odd.header("x-request-id").is_some_and(|id| id.len() == 36));
+        assert_eq!(answer.body["error"]["request_id"], id);
 
         let packed = world
             .stranger()

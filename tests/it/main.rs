@@ -6,6 +6,7 @@ mod authorisation;
 mod availability;
 mod cache;
 mod document;
+mod edge;
 mod events;
 mod holds;
 mod http;

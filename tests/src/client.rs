@@ -261,6 +261,16 @@ impl Answer {
         names
     }
 
+    /// Everything that is told, but for what names this one request.
+    #[must_use]
+    pub fn told(&self) -> Value {
+        let mut body = self.body.clone();
+        if let Some(error) = body["error"].as_object_mut() {
+            error.remove("request_id");
+        }
+        body
+    }
+
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())

@@ -12,8 +12,9 @@ use shared::error::{Code, Invalid, Result};
 use shared::seed::DEMO_KEY;
 use tokio_util::sync::CancellationToken;
 
+use super::address::Address;
 use super::limits::Limiter;
-use super::observe::{self, RequestId};
+use super::observe::RequestId;
 
 /// Who is calling, and what every request may carry.
 pub(super) struct Access {
@@ -113,7 +114,7 @@ impl Access {
             method: request.method().to_string(),
             path: request.uri().to_string(),
             idempotency_key: header(request, "Idempotency-Key")?,
-            address: observe::address(request, app.config.http.trust_forwarded).to_string(),
+            address: Address::of(request, &app.config.http).to_string(),
             user_agent: request.header("user-agent").map(str::to_owned),
             if_match: header(request, "If-Match")?,
             stop: request.data().cloned().unwrap_or_default(),
@@ -125,7 +126,7 @@ async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Cal
     let limiter: &Arc<Limiter> = request
         .data()
         .expect("the limiter is given to every request");
-    let address = observe::address(request, app.config.http.trust_forwarded);
+    let address = Address::of(request, &app.config.http);
     let now = app.clock.now();
     if tight {
         limiter.count_sign_in(request, address, now).await?;
@@ -141,7 +142,11 @@ async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Cal
         Ok(caller) if caller.actor == access::Actor::Stranger => {
             limiter.count_address(request, address, now).await?;
         }
-        Ok(caller) => limiter.count_account(request, caller.actor, now).await?,
+        Ok(caller) => {
+            limiter.count_account(request, caller.actor, now).await?;
+            // An account costs nothing: a hundred of them must not have a hundred times the limit.
+            limiter.count_network(request, address, now).await?;
+        }
     }
     caller
 }

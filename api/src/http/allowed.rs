@@ -44,7 +44,9 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use uuid::Uuid;
 
 use super::access::Access;
+use super::address::Address;
 use super::answer::{Failure, version_in};
+use super::limits::Limiter;
 
 /// More of what a browser calls itself is not kept.
 const LONGEST_USER_AGENT: usize = 300;
@@ -423,6 +425,18 @@ impl<P: Permission> Allowed<P> {
             return Err(Invalid::field("version", "is another than that of `If-Match`").into());
         }
         Ok(Some(Expected::Exactly(version)))
+    }
+}
+
+impl Teller {
+    /// To be called when the signature proves nothing: it was anybody who called.
+    pub async fn count_stranger(&self, request: &Request) -> Result<()> {
+        let Access { app, .. } = &self.access;
+        let address = Address::of(request, &app.config.http);
+        let limiter: &Arc<Limiter> = request
+            .data()
+            .expect("the limiter is given to every request");
+        limiter.count_address(request, address, self.now()).await
     }
 }
 

@@ -10,8 +10,8 @@ use shared::config::List;
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const HEADERS: &str = "authorization, content-type, idempotency-key, if-match, if-none-match, prefer, \
                        x-api-key, x-envelope, x-request-id, traceparent";
-const EXPOSED: &str = "etag, location, retry-after, idempotent-replayed, x-request-id, ratelimit-limit, \
-                       ratelimit-remaining, ratelimit-reset";
+const EXPOSED: &str = "etag, location, retry-after, idempotent-replayed, x-request-id, x-client-request-id, \
+                       ratelimit-limit, ratelimit-remaining, ratelimit-reset";
 
 #[derive(Clone)]
 pub struct Cors(Arc<[String]>);

@@ -6,7 +6,6 @@
 //! themselves, since browsing goes on.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -18,6 +17,7 @@ use shared::app::Redis;
 use shared::config;
 use shared::error::{Code, Fault, Result};
 
+use super::address::Address;
 use super::observe::SharedStanding;
 
 const WINDOW_SECONDS: i64 = 60;
@@ -83,6 +83,7 @@ pub struct Limiter {
     redis: Redis,
     anonymous: u32,
     account: u32,
+    network: u32,
     sign_in: u32,
     window: Mutex<Window>,
 }
@@ -94,6 +95,7 @@ impl Limiter {
             redis,
             anonymous: limits.anonymous_per_minute,
             account: limits.account_per_minute,
+            network: limits.network_per_minute,
             sign_in: limits.sign_in_per_minute,
             window: Mutex::default(),
         }
@@ -102,22 +104,32 @@ impl Limiter {
     pub async fn count_address(
         &self,
         request: &Request,
-        address: IpAddr,
+        address: Address,
         now: DateTime<Utc>,
     ) -> Result<()> {
-        self.count(request, format!("address:{address}"), self.anonymous, now)
-            .await
+        self.count(
+            request,
+            format!("address:{}", address.network()),
+            self.anonymous,
+            now,
+        )
+        .await
     }
 
     /// For what guesses at secrets or sends mails, on top of everything else.
     pub async fn count_sign_in(
         &self,
         request: &Request,
-        address: IpAddr,
+        address: Address,
         now: DateTime<Utc>,
     ) -> Result<()> {
-        self.count(request, format!("sign-in:{address}"), self.sign_in, now)
-            .await
+        self.count(
+            request,
+            format!("sign-in:{}", address.network()),
+            self.sign_in,
+            now,
+        )
+        .await
     }
 
     pub async fn count_account(
@@ -133,6 +145,17 @@ impl Limiter {
             now,
         )
         .await
+    }
+
+    /// For accounts and keys, on top of their own limits: all of one network together.
+    pub async fn count_network(
+        &self,
+        request: &Request,
+        address: Address,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let who = format!("network:{}", address.network());
+        self.count(request, who, self.network, now).await
     }
 
     async fn count(
@@ -159,7 +182,7 @@ impl Limiter {
             refused: left.is_none(),
         };
         if let Some(shared) = request.data::<SharedStanding>() {
-            // Whoever is counted twice, at the door and by address, is told the tighter count.
+            // A request that is counted twice is told the first count, which is the tighter one.
             let _ = shared.set(standing);
         }
         left.map(|_| ())

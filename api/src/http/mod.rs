@@ -2,10 +2,11 @@
 //!
 //! A request passes, from the outside in: [`observe`] (request id, log, figures, security headers), [`cors`],
 //! compression, [`envelope`], [`errors`] (every failure becomes the one body), [`etag`], [`aliases`]. Then the
-//! route: [`access`] finds out who is calling, [`allowed`] what they may do, [`body`] reads and checks what they sent,
+//! route: [`access`] finds out who is calling, [`address`] from where, [`allowed`] what they may do, [`body`] reads and checks what they sent,
 //! [`answer`] is what they get. [`document`] describes all of it, and [`described`] holds requests against it.
 
 mod access;
+pub mod address;
 pub mod aliases;
 pub mod allowed;
 pub mod answer;

@@ -1,11 +1,10 @@
 //! Every request has an id, a span in the log, its place in the figures, and safe headers on its answer.
 
-use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use poem::http::{HeaderName, HeaderValue, Method, header};
-use poem::{Addr, Endpoint, IntoResponse, PathPattern, Request, Response};
+use poem::{Endpoint, IntoResponse, PathPattern, Request, Response};
 use shared::App;
 use shared::ids;
 use tracing::Instrument as _;
@@ -13,8 +12,11 @@ use tracing::Instrument as _;
 use super::limits::Standing;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The caller's own `X-Request-Id`, told back to them.
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
 
-/// Names one request in the log, in the answer and in the jobs it causes.
+/// Names one request in the log, in the answer, in the activities and in the jobs it causes. It is always made here: a
+/// caller who could choose it could make two requests look like one.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
@@ -26,12 +28,15 @@ where
     E::Output: IntoResponse,
 {
     let started = Instant::now();
-    let id = request_id(&request);
+    let (id, client_id) = (request_id(&request), client_request_id(&request));
     let standing = SharedStanding::default();
     request.set_data(id.clone());
     request.set_data(standing.clone());
     let method = request.method().clone();
-    let span = tracing::info_span!("request", request_id = %id.0, %method, path = without_secrets(request.uri().path()));
+    let span = tracing::info_span!("request", request_id = %id.0, client_request_id = tracing::field::Empty, %method, path = without_secrets(request.uri().path()));
+    if let Some(client_id) = &client_id {
+        span.record("client_request_id", client_id.as_str());
+    }
     if let Some(trace) = request.header("traceparent") {
         shared::telemetry::continue_trace(&span, trace);
     }
@@ -52,8 +57,13 @@ where
     metrics::histogram!("http_request_duration_seconds", &labels[..2]).record(seconds);
 
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&id.0) {
-        headers.insert(REQUEST_ID, id);
+    for (name, id) in [
+        (REQUEST_ID, Some(&id.0)),
+        (CLIENT_REQUEST_ID, client_id.as_ref()),
+    ] {
+        if let Some(id) = id.and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(name, id);
+        }
     }
     if let Some(standing) = standing.get() {
         standing.tell(headers);
@@ -83,30 +93,17 @@ fn known(method: &Method) -> &str {
     }
 }
 
-/// The caller's own id if it is a sane one, else a fresh one.
 fn request_id(request: &Request) -> RequestId {
-    let sane =
-        |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    let given = request
-        .header(REQUEST_ID.as_str())
-        .filter(sane)
-        .map(str::to_owned);
     let app: &App = request.data().expect("the app is given to every request");
-    RequestId(given.unwrap_or_else(|| ids::fresh(app.clock.now()).to_string()))
+    RequestId(ids::fresh(app.clock.now()).to_string())
 }
 
-/// Where the request comes from. The last hop named by our own proxy is believed, if there is such a proxy.
-pub fn address(request: &Request, trust_forwarded: bool) -> IpAddr {
-    let mut lines = request.headers().get_all("x-forwarded-for").iter();
-    let forwarded = lines
-        .next_back()
-        .and_then(|line| line.to_str().ok())
-        .filter(|_| trust_forwarded);
-    let named = forwarded.and_then(|hops| hops.rsplit(',').next()?.trim().parse().ok());
-    named.unwrap_or_else(|| match &**request.remote_addr() {
-        Addr::SocketAddr(peer) => peer.ip(),
-        _ => IpAddr::from([0, 0, 0, 0]),
-    })
+/// What the caller calls the request, if that can stand in a log.
+fn client_request_id(request: &Request) -> Option<String> {
+    let sane =
+        |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let given = request.header(REQUEST_ID.as_str());
+    given.filter(sane).map(str::to_owned)
 }
 
 fn make_safe(headers: &mut poem::http::HeaderMap) {

@@ -35,6 +35,36 @@ impl Config {
                 "at least 1",
             ),
             (
+                self.http.connections == 0,
+                "http",
+                "connections",
+                "at least 1",
+            ),
+            (
+                nothing(self.http.head_timeout),
+                "http",
+                "head_timeout",
+                "more than nothing",
+            ),
+            (
+                nothing(self.http.body_timeout),
+                "http",
+                "body_timeout",
+                "more than nothing",
+            ),
+            (
+                nothing(self.http.idle_timeout),
+                "http",
+                "idle_timeout",
+                "more than nothing",
+            ),
+            (
+                nothing(self.http.stream_longest),
+                "http",
+                "stream_longest",
+                "more than nothing",
+            ),
+            (
                 self.jobs.concurrency == 0,
                 "jobs",
                 "concurrency",

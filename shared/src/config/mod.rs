@@ -23,7 +23,8 @@ use secrecy::SecretString;
 
 pub use source::{BadConfig, Source};
 pub use values::{
-    FromSetting, List, LogFormat, Mailbox, Mode, Secrets, Span, StripeKey, TokenKeys, Url,
+    ForwardedHeader, FromSetting, List, LogFormat, Mailbox, Mode, Networks, Secrets, Span,
+    StripeKey, TokenKeys, Url,
 };
 
 /// A setting as the documentation tells it.
@@ -136,17 +137,39 @@ settings! {
         listen: SocketAddr = "127.0.0.1:8080",
         /// Address and port the worker answers health and metrics on.
         worker_listen: SocketAddr = "127.0.0.1:8081",
+        /// Address and port for `/metrics` and health alone; the API's own listener has no `/metrics` then.
+        metrics_listen: Option<SocketAddr> = "",
+        /// Address and port for `/internal` alone; the API's own listener has no `/internal` then.
+        internal_listen: Option<SocketAddr> = "",
+        /// Most connections that one process has at a time on each listener. A connection beyond them is refused at once.
+        connections: usize = "10000",
+        /// Most connections of one network at a time, this machine and the trusted proxies excepted; 0 for no limit.
+        connections_per_network: usize = "1000",
+        /// How long a caller may take to send the head of a request, from the start of the connection or from its first byte.
+        head_timeout: Span = "10s",
+        /// How long a caller may take to send the body of a request.
+        body_timeout: Span = "30s",
+        /// How long a connection may wait for its next request, and how long an answer may wait for its reader.
+        idle_timeout: Span = "75s",
+        /// How long a stream lasts; its client connects again then.
+        stream_longest: Span = "15m",
+        /// Streams that one account or key may follow at a time in one process; 0 for no limit.
+        streams_per_caller: usize = "50",
+        /// Streams that one network may follow at a time in one process; 0 for no limit.
+        streams_per_network: usize = "500",
         /// Largest request body in bytes; uploads have their own limit.
         body_limit: usize = "1048576",
         /// Web origins whose pages may call the API, separated by commas; `*` for all, empty for none.
         cors_origins: List = "",
-        /// Take the caller's address from `X-Forwarded-For`. Only behind a proxy that sets it.
-        trust_forwarded: bool = "false",
+        /// Networks of our own reverse proxies. Only they are believed when they name in a header who they pass on; empty believes nobody.
+        trusted_proxies: Networks = "",
+        /// The header in which these proxies name the hop before them. They must add to it, or replace it, in every request.
+        forwarded_header: ForwardedHeader = "x-forwarded-for",
         /// How long a stopping API still takes requests while it says that it is not ready, so that a load balancer turns away first.
         notice: Span = "0s",
         /// How long a stopping process may finish what it has begun, after the notice.
         drain: Span = "20s",
-        /// Bearer token that `/metrics` asks for; empty answers this machine only.
+        /// Bearer token that `/metrics` asks for. Without one, only this machine is answered, and in production no caller of the API's own listener.
         metrics_token: Option<SecretString> = "",
     }
 
@@ -178,6 +201,8 @@ settings! {
         anonymous_per_minute: u32 = "600",
         /// Requests a minute of one account or key; 0 for no limit.
         account_per_minute: u32 = "3000",
+        /// Requests a minute of all accounts and keys of one network together; 0 for no limit. A network is an IPv4 address or 64 bits of an IPv6 address.
+        network_per_minute: u32 = "12000",
         /// Requests a minute from one address to sign in, to register or to have a link mailed; 0 for no limit.
         sign_in_per_minute: u32 = "30",
     }

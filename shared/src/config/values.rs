@@ -1,11 +1,12 @@
 //! What values there can be, and how each is read from text.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// How a type is read from the text of a setting.
@@ -34,6 +35,18 @@ pub struct Span(pub Duration);
 /// Values separated by commas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct List(pub Vec<String>);
+
+/// Networks of addresses, `10.0.0.0/8`; an address alone is a network of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Networks(pub Vec<IpNet>);
+
+/// The header in which reverse proxies name who they pass on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    XForwardedFor,
+    /// That of RFC 7239.
+    Forwarded,
+}
 
 /// An `http` or `https` address without a slash at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,6 +235,50 @@ impl FromSetting for List {
             .map(str::trim)
             .filter(|item| !item.is_empty());
         Ok(Self(items.map(str::to_owned).collect()))
+    }
+}
+
+impl FromSetting for Networks {
+    const KIND: &'static str = "networks or addresses separated by commas, like 10.0.0.0/8";
+    fn from_setting(text: &str) -> Result<Self, String> {
+        let List(items) = List::from_setting(text)?;
+        let read = |item: String| {
+            let alone = || item.parse::<IpAddr>().ok().map(IpNet::from);
+            let network = item.parse::<IpNet>().ok().or_else(alone);
+            network.ok_or_else(|| format!("expected {}", Self::KIND))
+        };
+        let networks: Result<Vec<IpNet>, String> = items.into_iter().map(read).collect();
+        Ok(Self(networks?))
+    }
+}
+
+impl Networks {
+    /// Whether an address is in one of them.
+    #[must_use]
+    pub fn contain(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl FromSetting for ForwardedHeader {
+    const KIND: &'static str = "x-forwarded-for or forwarded";
+    fn from_setting(text: &str) -> Result<Self, String> {
+        match text {
+            "x-forwarded-for" => Ok(Self::XForwardedFor),
+            "forwarded" => Ok(Self::Forwarded),
+            _ => Err(format!("expected {}", Self::KIND)),
+        }
+    }
+}
+
+impl ForwardedHeader {
+    /// As it stands in a request.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
     }
 }
 

@@ -99,6 +99,7 @@ pub fn config(database: &str, redis: &str, prefix: &str) -> anyhow::Result<Confi
         ("HOLDFAST_REDIS_PREFIX", prefix),
         ("HOLDFAST_GENERAL_MODE", "development"),
         ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0"),
+        ("HOLDFAST_LIMITS_NETWORK_PER_MINUTE", "0"),
         ("HOLDFAST_LIMITS_SIGN_IN_PER_MINUTE", "0"),
         ("HOLDFAST_AUTH_FAILURES_PER_ADDRESS", "1000"),
     ];

@@ -214,6 +214,7 @@ fn settings(own: &[(&str, &str)]) -> BTreeMap<String, String> {
     let all = [
         ("HOLDFAST_GENERAL_MODE", "development"),
         ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0"),
+        ("HOLDFAST_LIMITS_NETWORK_PER_MINUTE", "0"),
         ("HOLDFAST_HOLDS_PER_ADDRESS", "1000000"),
         ("HOLDFAST_STRIPE_SECRET_KEY", "sk_test_bench"),
         ("HOLDFAST_STRIPE_WEBHOOK_SECRETS", "whsec_bench"),

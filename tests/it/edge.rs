@@ -1,0 +1,3 @@
+//! The edge of the product: who is calling, and what a caller may take of it.
+
+mod addresses;
