@@ -19,6 +19,7 @@ mod orders;
 mod organizations;
 mod refunds;
 mod roles;
+mod server;
 mod sessions;
 mod ticket_types;
 mod tickets;
@@ -26,11 +27,12 @@ mod users;
 mod venues;
 mod webhooks;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use poem::listener::TcpAcceptor;
-use poem::{Endpoint, EndpointExt as _, Route, Server};
+use anyhow::Context as _;
+use poem::{Endpoint, EndpointExt as _, Route};
 use poem_openapi::OpenApiService;
 use shared::App;
 use tokio::net::TcpListener;
@@ -41,9 +43,6 @@ use crate::http::{aliases, cors, envelope, errors, etag, observe};
 
 /// Where the operations of the current version live; `/api` leads there too.
 pub(crate) const PREFIX: &str = "/api/v1";
-
-/// How long a connection may stay open without a request.
-const IDLE: Duration = Duration::from_secs(75);
 
 /// How long whoever asks for the health of an ending process may take to hear the answer.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -121,22 +120,52 @@ pub(crate) fn internal_service() -> OpenApiService<internal::InternalPaths, ()> 
 
 /// Serves until told to stop, then finishes what it has begun.
 pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    let (notice, drain) = (app.config.http.notice.0, app.config.http.drain.0);
+    let config = Arc::clone(&app.config);
+    let (http, notice) = (&config.http, config.http.notice.0);
+    let internal = listen(http.internal_listen, "services of ours are answered").await?;
+    let figures = listen(http.metrics_listen, "figures are told").await?;
     // Figures count from the first request on.
     let _figures = shared::telemetry::metrics();
     http::described::prepare();
     let following = tokio::spawn(shared::cache::follow(app.clone()));
-    let endpoint = endpoint(app, stop.clone());
-    let close = async move {
+    let close = async || {
         stop.cancelled().await;
         tokio::time::sleep(notice).await;
     };
-    Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
-        .idle_timeout(IDLE)
-        .run_with_graceful_shutdown(endpoint, close, Some(drain))
-        .await?;
+    let part = match internal {
+        Some(_) => Part::Public,
+        None => Part::Whole,
+    };
+    let answered = async {
+        let endpoint = endpoint(app.clone(), stop.clone(), part);
+        server::serve(listener, endpoint, http, close(), http.drain.0).await
+    };
+    let internal = async {
+        let Some(listener) = internal else {
+            return Ok(());
+        };
+        let endpoint = endpoint(app.clone(), stop.clone(), Part::Internal);
+        server::serve(listener, endpoint, http, close(), http.drain.0).await
+    };
+    let figures = async {
+        let Some(listener) = figures else {
+            return Ok(());
+        };
+        let endpoint = health(app.clone(), stop.clone());
+        server::serve(listener, endpoint, http, close(), LAST_WORDS).await
+    };
+    tokio::try_join!(answered, internal, figures)?;
     following.abort();
     Ok(())
+}
+
+async fn listen(address: Option<SocketAddr>, what: &str) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("{what} on {address}, which cannot be had"))?;
+    Ok(Some(listener))
 }
 
 /// Answers for the health and the figures of a process that serves nothing else, until it is `over`. From `stop` on
@@ -148,23 +177,40 @@ pub async fn serve_health(
     over: CancellationToken,
 ) -> anyhow::Result<()> {
     let _figures = shared::telemetry::metrics();
-    let endpoint = ops::health(&app.config.http, stop).around(errors::render);
-    let endpoint = endpoint.around(observe::observe).data(app);
-    Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
-        .idle_timeout(IDLE)
-        .run_with_graceful_shutdown(endpoint, over.cancelled_owned(), Some(LAST_WORDS))
-        .await?;
+    let config = Arc::clone(&app.config);
+    let endpoint = health(app, stop);
+    let close = over.cancelled_owned();
+    server::serve(listener, endpoint, &config.http, close, LAST_WORDS).await?;
     Ok(())
 }
 
-/// The whole interface. What is wrapped last is asked first.
-pub fn endpoint(app: App, stop: CancellationToken) -> impl Endpoint + 'static {
+fn health(app: App, stop: CancellationToken) -> impl Endpoint + 'static {
+    let endpoint = ops::health(&app.config.http, stop).around(errors::render);
+    endpoint.around(observe::observe).data(app)
+}
+
+/// What of the interface a listener answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    /// Everything but what is for services of ours.
+    Public,
+    Internal,
+}
+
+/// A part of the interface. What is wrapped last is asked first.
+fn endpoint(app: App, stop: CancellationToken, part: Part) -> impl Endpoint + 'static {
     let limiter = Arc::new(Limiter::new(app.redis.clone(), &app.config.limits));
     let cors = cors::Cors::new(&app.config.http.cors_origins);
-    Route::new()
-        .nest(PREFIX, service())
-        .nest(INTERNAL_PREFIX, internal_service())
-        .nest("/", ops::routes(&app.config.http, stop.clone()))
+    let mut routes = Route::new();
+    if part != Part::Public {
+        routes = routes.nest(INTERNAL_PREFIX, internal_service());
+    }
+    if part != Part::Internal {
+        let operations = ops::routes(&app.config.http, stop.clone());
+        routes = routes.nest(PREFIX, service()).nest("/", operations);
+    }
+    routes
         .around(etag::not_modified)
         // Each layer is part of the type of the next: the compiler gives up on all of them in one.
         .boxed()
