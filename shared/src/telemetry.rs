@@ -20,6 +20,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::{Metadata, Span, Subscriber, level_filters::LevelFilter};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -78,7 +79,8 @@ where
         .with_location(false)
         .with_tracked_inactivity(false)
         .with_filter(filter::filter_fn(move |about| traced(about, exporting)));
-    let lines = lines(config.format, service, writer).with_filter(log_filter(&config.log)?);
+    let wanted = log_filter(&config.log)?.and(filter::filter_fn(holds_no_mail));
+    let lines = lines(config.format, service, writer).with_filter(wanted);
     // Traces come first, so that a line already finds its trace id.
     Ok((
         Registry::default().with(traces).with(lines),
@@ -101,6 +103,12 @@ fn log_filter(directives: &str) -> Result<EnvFilter, BadConfig> {
             "HOLDFAST_TELEMETRY_LOG ([telemetry] log) has a bad value: {error}"
         )])
     })
+}
+
+/// The client that sends mails writes whole mails into its debug lines, with the links and codes in them: whatever the
+/// setting says, nothing below `info` is taken from it.
+fn holds_no_mail(about: &Metadata<'_>) -> bool {
+    about.level() <= &LevelFilter::INFO || !about.target().starts_with("lettre")
 }
 
 fn lines<S, W>(

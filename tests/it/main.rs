@@ -19,6 +19,7 @@ mod processes;
 mod queue;
 mod search;
 mod seats;
+mod secrets;
 mod stock;
 mod stripe;
 mod tickets;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
 use super::limits::Limiter;
-use super::observe::RequestId;
+use super::observe::{self, RequestId};
 
 /// Who is calling, and what every request may carry.
 pub(super) struct Access {
@@ -97,6 +97,7 @@ impl Access {
     /// Finds out who is calling and counts the call.
     pub async fn of(request: &Request, tight: bool, counted: bool) -> Result<Self> {
         let app: &App = request.data().expect("the app is given to every request");
+        observe::record_route(request);
         let (path, query) = (request.uri().path(), request.uri().query());
         for (place, text) in [("path", path), ("query", query.unwrap_or_default())] {
             if text.contains("%00") {

@@ -1,17 +1,47 @@
 //! Which web pages may call the API. A page that may not is not refused here: its browser does that, seeing
 //! no permission in the answer. Calls that are no web page's are none of this module's business.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use shared::config::List;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-const HEADERS: &str = "authorization, content-type, idempotency-key, if-match, if-none-match, prefer, \
-                       x-api-key, x-envelope, x-request-id, traceparent";
-const EXPOSED: &str = "etag, location, retry-after, idempotent-replayed, x-request-id, x-client-request-id, \
-                       ratelimit-limit, ratelimit-remaining, ratelimit-reset";
+/// Every request header that the API reads from a web page. A header that is missing here cannot be sent by one.
+pub const REQUEST_HEADERS: [&str; 11] = [
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "order-secret",
+    "prefer",
+    "traceparent",
+    "x-api-key",
+    "x-envelope",
+    "x-request-id",
+];
+
+/// Every response header that a web page may read beside those that browsers always show.
+pub const EXPOSED_HEADERS: [&str; 9] = [
+    "etag",
+    "location",
+    "retry-after",
+    "idempotent-replayed",
+    "x-request-id",
+    "x-client-request-id",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+];
+
+static ALLOW_HEADERS: LazyLock<HeaderValue> = LazyLock::new(|| joined(&REQUEST_HEADERS));
+static EXPOSE_HEADERS: LazyLock<HeaderValue> = LazyLock::new(|| joined(&EXPOSED_HEADERS));
+
+fn joined(names: &[&str]) -> HeaderValue {
+    HeaderValue::from_str(&names.join(", ")).expect("names of headers are plain ASCII")
+}
 
 #[derive(Clone)]
 pub struct Cors(Arc<[String]>);
@@ -53,10 +83,7 @@ where
             header::ACCESS_CONTROL_ALLOW_METHODS,
             HeaderValue::from_static(METHODS),
         );
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static(HEADERS),
-        );
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOW_HEADERS.clone());
         headers.insert(
             header::ACCESS_CONTROL_MAX_AGE,
             HeaderValue::from_static("3600"),
@@ -73,7 +100,7 @@ fn permit(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static(EXPOSED),
+        EXPOSE_HEADERS.clone(),
     );
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
 }

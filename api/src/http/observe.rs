@@ -7,8 +7,9 @@ use poem::http::{HeaderName, HeaderValue, Method, header};
 use poem::{Endpoint, IntoResponse, PathPattern, Request, Response};
 use shared::App;
 use shared::ids;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
+use super::caching;
 use super::limits::Standing;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -33,10 +34,18 @@ where
     request.set_data(id.clone());
     request.set_data(standing.clone());
     let method = request.method().clone();
-    let span = tracing::info_span!("request", request_id = %id.0, client_request_id = tracing::field::Empty, %method, path = without_secrets(request.uri().path()));
+    // A path may hold a secret: the span and the log carry the route's pattern, which routing fills in.
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id.0,
+        client_request_id = tracing::field::Empty,
+        %method,
+        route = tracing::field::Empty
+    );
     if let Some(client_id) = &client_id {
         span.record("client_request_id", client_id.as_str());
     }
+    let carries_credentials = caching::carries_credentials(&request);
     if let Some(trace) = request.header("traceparent") {
         shared::telemetry::continue_trace(&span, trace);
     }
@@ -69,18 +78,15 @@ where
         standing.tell(headers);
     }
     make_safe(headers);
+    caching::apply(headers, &method, &labels[1].1, carries_credentials);
     Ok(response)
 }
 
-/// The path as it may be written down: what stands behind `invitations` is a secret.
-fn without_secrets(path: &str) -> String {
-    let mut parts: Vec<&str> = path.split('/').collect();
-    if let Some(at) = parts.iter().position(|part| *part == "invitations")
-        && let Some(secret) = parts.get_mut(at + 1)
-    {
-        *secret = "{token}";
+/// Writes the pattern of the route that was found into the span of the request.
+pub fn record_route(request: &Request) {
+    if let Some(pattern) = request.data::<PathPattern>() {
+        Span::current().record("route", &*pattern.0);
     }
-    parts.join("/")
 }
 
 /// A caller can make up methods, and each would be a figure of its own.
@@ -127,8 +133,4 @@ fn make_safe(headers: &mut poem::http::HeaderMap) {
             "accept-encoding, authorization, order-secret, x-api-key, x-envelope",
         ),
     );
-    // Answers may be private; what may be kept says so itself.
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-cache"));
 }

@@ -1,5 +1,5 @@
 //! A process of the product for tests to kill: `test_process api|worker SETTINGS`, which are JSON. An API says where it
-//! listens, a worker that it has begun.
+//! listens, a worker that it has begun. It writes a log if the settings name one.
 //!
 //! Its clock stands still. It does not outlive its test: when the other end of its input is gone, it goes.
 
@@ -27,6 +27,11 @@ async fn main() -> anyhow::Result<()> {
         file: toml::Table::new(),
     });
     let config = config.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let _telemetry = if settings.contains("HOLDFAST_TELEMETRY_LOG") {
+        Some(shared::telemetry::init(&config.telemetry, "test")?)
+    } else {
+        None
+    };
     let app = App::new(Arc::new(config), Clock::manual(tests::start_of_time()))?;
     if kind == "worker" {
         println!("working");

@@ -1,0 +1,5 @@
+//! What is secret stays so: on the way, in caches, in logs, at rest.
+
+mod caching;
+mod cors;
+mod logs;
