@@ -31,7 +31,7 @@ impl Money {
     /// Shares by weights, which sum to the whole.
     #[must_use]
     pub fn split(&self, weights: &[u32]) -> Vec<Self> {
-        let shares = split(self.amount, weights).into_iter();
+        let shares = split(self.amount, weights, self.currency.as_str()).into_iter();
         shares
             .map(|amount| Self {
                 amount,
@@ -87,6 +87,31 @@ impl Currency {
     }
 }
 
+/// What every payment and refund in a currency is a multiple of, in its minor unit. Stripe counts two currencies in
+/// hundredths that have none, and takes no single thousandth of those that have them.
+#[must_use]
+pub fn smallest_payment(currency: &str) -> i64 {
+    match currency {
+        "ISK" | "UGX" => 100,
+        "BHD" | "JOD" | "KWD" | "OMR" | "TND" => 10,
+        _ => 1,
+    }
+}
+
+/// Adds a field whose amount can be neither paid nor paid back.
+pub(crate) fn check_payable(
+    amount: i64,
+    currency: &str,
+    field: impl Into<String>,
+    invalid: &mut Invalid,
+) {
+    let unit = smallest_payment(currency);
+    if amount % unit != 0 {
+        let message = format!("must be a multiple of {unit}: less cannot be paid in {currency}");
+        invalid.push(field, message);
+    }
+}
+
 /// An amount as people read it: `45.00 EUR`. What a unit is made of is as Stripe has it.
 #[must_use]
 pub fn text(amount: i64, currency: &str) -> String {
@@ -102,12 +127,23 @@ pub fn text(amount: i64, currency: &str) -> String {
     format!("{sign}{whole}.{part} {currency}")
 }
 
-/// Splits an amount by weights so that the shares sum to the whole: each share is rounded towards zero, and
-/// the units left over go, one each, to the shares that lost most by it (the earlier ones when equal).
+/// Splits an amount by weights so that the shares sum to the whole and each can be paid: each share is rounded towards
+/// zero, and the payable units left over go, one each, to the shares that lost most by it (the earlier ones when equal).
+/// What is left of an amount that is no multiple of the payable unit is on the first share.
 ///
 /// Weights that sum to nothing put the whole on the first share.
 #[must_use]
-pub fn split(amount: i64, weights: &[u32]) -> Vec<i64> {
+pub fn split(amount: i64, weights: &[u32], currency: &str) -> Vec<i64> {
+    let unit = smallest_payment(currency);
+    let shares = split_units(amount / unit, weights).into_iter();
+    let mut shares: Vec<i64> = shares.map(|share| share * unit).collect();
+    if let Some(first) = shares.first_mut() {
+        *first += amount % unit;
+    }
+    shares
+}
+
+fn split_units(amount: i64, weights: &[u32]) -> Vec<i64> {
     let total: i128 = weights.iter().map(|&weight| i128::from(weight)).sum();
     if total == 0 {
         let whole_first = (0..weights.len()).map(|at| if at == 0 { amount } else { 0 });
@@ -138,11 +174,22 @@ mod tests {
 
     #[test]
     fn the_largest_remainder_gets_the_unit() {
-        assert_eq!(split(100, &[1, 1, 1]), [34, 33, 33]);
-        assert_eq!(split(10, &[5, 3, 7]), [3, 2, 5]);
-        assert_eq!(split(-100, &[1, 1, 1]), [-34, -33, -33]);
-        assert_eq!(split(5, &[0, 0]), [5, 0]);
-        assert_eq!(split(5, &[]), [] as [i64; 0]);
+        assert_eq!(split(100, &[1, 1, 1], "EUR"), [34, 33, 33]);
+        assert_eq!(split(10, &[5, 3, 7], "EUR"), [3, 2, 5]);
+        assert_eq!(split(-100, &[1, 1, 1], "EUR"), [-34, -33, -33]);
+        assert_eq!(split(5, &[0, 0], "EUR"), [5, 0]);
+        assert_eq!(split(5, &[], "EUR"), [] as [i64; 0]);
+    }
+
+    #[test]
+    fn shares_are_multiples_of_what_can_be_paid() {
+        assert_eq!(split(10_000, &[1, 1, 1], "ISK"), [3_400, 3_300, 3_300]);
+        assert_eq!(split(10_000, &[1, 1, 1], "KWD"), [3_340, 3_330, 3_330]);
+        assert_eq!(split(-10_000, &[1, 1, 1], "UGX"), [-3_400, -3_300, -3_300]);
+        assert_eq!(split(10_050, &[1, 1], "ISK"), [5_050, 5_000]);
+        let mut invalid = Invalid::default();
+        check_payable(10_050, "ISK", "price", &mut invalid);
+        assert!(invalid.check().is_err());
     }
 
     #[test]
@@ -186,10 +233,14 @@ mod tests {
         fn no_unit_is_made_or_lost(
             amount in any::<i64>(),
             weights in prop::collection::vec(any::<u32>(), 1..20),
+            currency in prop::sample::select(vec!["EUR", "ISK", "KWD"]),
         ) {
-            let shares = split(amount, &weights);
+            let shares = split(amount, &weights, currency);
             let sum: i128 = shares.iter().map(|&share| i128::from(share)).sum();
             prop_assert_eq!(sum, i128::from(amount));
+            let unit = smallest_payment(currency);
+            prop_assert!(shares[1..].iter().all(|share| share % unit == 0));
+            prop_assert_eq!(shares[0] % unit, amount % unit);
         }
 
         #[test]
@@ -198,7 +249,7 @@ mod tests {
             weights in prop::collection::vec(1u32..10_000, 1..20),
         ) {
             let total: i128 = weights.iter().map(|&weight| i128::from(weight)).sum();
-            for (share, weight) in split(amount, &weights).into_iter().zip(&weights) {
+            for (share, weight) in split(amount, &weights, "EUR").into_iter().zip(&weights) {
                 let off = i128::from(share) * total - i128::from(amount) * i128::from(*weight);
                 prop_assert!(off.abs() < total);
             }

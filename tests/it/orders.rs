@@ -10,6 +10,7 @@ mod heard;
 mod limits;
 mod methods;
 mod money;
+mod payable;
 mod placing;
 mod rush;
 mod waiting;

@@ -148,7 +148,7 @@ fn sum(form: &Form) -> Result<(String, i64, String), Refusal> {
         let quantity = form.integer(&format!("line_items[{at}][quantity]"))?;
         total = total.saturating_add(amount.saturating_mul(quantity.unwrap_or(1)));
     }
-    payments::check_amount("line_items", total)?;
+    payments::check_amount("line_items", total, &currency)?;
     Ok((name.to_owned(), total, currency))
 }
 

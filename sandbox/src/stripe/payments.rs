@@ -123,7 +123,22 @@ pub(super) struct New {
     pub(super) receipt_email: Option<String>,
 }
 
-pub(super) fn check_amount(name: &str, amount: i64) -> Result<(), Refusal> {
+/// Two currencies have hundredths for Stripe alone, and five have thousandths of which Stripe takes tens.
+pub(super) fn check_steps(name: &str, amount: i64, currency: &str) -> Result<(), Refusal> {
+    let step = match currency {
+        "isk" | "ugx" => 100,
+        "bhd" | "jod" | "kwd" | "omr" | "tnd" => 10,
+        _ => 1,
+    };
+    if amount % step != 0 {
+        let message = format!("Amounts in {currency} must be evenly divisible by {step}");
+        return Err(Refusal::bad(name, message));
+    }
+    Ok(())
+}
+
+pub(super) fn check_amount(name: &str, amount: i64, currency: &str) -> Result<(), Refusal> {
+    check_steps(name, amount, currency)?;
     if amount < SMALLEST {
         let message = "Amount must be at least 50 of the smallest unit";
         return Err(Refusal::with_code(name, "amount_too_small", message));
@@ -166,8 +181,8 @@ pub(super) fn create(state: &mut State, _: &str, form: &Form) -> Result<Value, R
     let amount = form
         .integer("amount")?
         .ok_or_else(|| Refusal::missing("amount"))?;
-    check_amount("amount", amount)?;
     let currency = currency(form, "currency")?;
+    check_amount("amount", amount, &currency)?;
     let method = form.get("payment_method");
     method.map(known_method).transpose()?;
     let confirm = form.is_true("confirm");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::form::{Form, Metadata};
 use super::kept::Object;
 use super::methods::Behaviour;
-use super::payments::Status as PaymentStatus;
+use super::payments::{Status as PaymentStatus, check_steps};
 use super::refusal::Refusal;
 use super::state::{State, object_of};
 
@@ -70,6 +70,7 @@ pub(super) fn create(state: &mut State, _: &str, form: &Form) -> Result<Value, R
     if amount < 1 {
         return Err(Refusal::bad("amount", "Invalid positive integer".into()));
     }
+    check_steps("amount", amount, &charge.currency)?;
     if amount > left {
         let message = format!(
             "Refund amount ({amount}) is greater than unrefunded amount on charge ({left})"

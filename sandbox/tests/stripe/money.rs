@@ -29,6 +29,36 @@ async fn never_more_goes_back_than_came_in() {
 }
 
 #[tokio::test]
+async fn amounts_are_in_steps_of_what_the_currency_can_be_paid_in() {
+    let desk = desk();
+    for (currency, odd, even) in [("isk", 10_050, 10_100), ("kwd", 10_005, 10_010)] {
+        let ask = |amount: i64| format!("amount={amount}&currency={currency}");
+        let odd = desk.client.post("payment_intents", &ask(odd), "").await;
+        assert_eq!((odd.status, odd.code()), (400, "parameter_invalid"));
+        let paid = format!("{}&payment_method=pm_card_visa&confirm=true", ask(even));
+        let paid = desk.client.post("payment_intents", &paid, "").await;
+        let back = format!("payment_intent={}&amount=5005", paid.id());
+        let back = desk.client.post("refunds", &back, "").await;
+        assert_eq!((back.status, back.code()), (400, "parameter_invalid"));
+        let all = format!("payment_intent={}", paid.id());
+        assert_eq!(desk.client.post("refunds", &all, "").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn parts_of_a_payment_are_disputed_one_by_one_and_no_more_than_all_of_it() {
+    let desk = desk();
+    let paid = desk.pay("pm_card_visa", "p").await.id().to_owned();
+    let some = desk.stripe.open_dispute_of(&paid, 2_000).expect("a part");
+    assert!(desk.stripe.open_dispute_of(&paid, 3_001).is_err());
+    let rest = desk.stripe.open_dispute(&paid).expect("the rest");
+    assert!(desk.stripe.open_dispute_of(&paid, 1).is_err());
+    let rest = desk.client.get(&format!("disputes/{rest}")).await;
+    assert_eq!(rest.body["amount"], 3_000);
+    desk.stripe.close_dispute(&some, true).expect("won");
+}
+
+#[tokio::test]
 async fn what_was_not_paid_is_not_refunded() {
     let desk = desk();
     let open = desk

@@ -15,6 +15,7 @@ use crate::activity;
 use crate::clock::Time;
 use crate::error::{Invalid, Result};
 use crate::ids::{EventId, SessionId, TicketTypeId};
+use crate::money;
 use crate::patch::Patch;
 use crate::stock::{Claim, Places};
 use crate::tx::Tx;
@@ -58,7 +59,8 @@ pub struct NewTicketType {
     pub name: String,
     #[oai(validator(max_length = 2000))]
     pub description: Option<String>,
-    /// In the minor unit of the event's currency; 0 is free.
+    /// In the minor unit of the event's currency; 0 is free. A multiple of 100 in ISK and UGX, of 10 in BHD, JOD, KWD, OMR
+    /// and TND: less cannot be paid in them.
     #[oai(validator(minimum(value = "0"), maximum(value = "99999999")))]
     pub price: i64,
     #[oai(validator(minimum(value = "0"), maximum(value = "99999999")))]
@@ -96,7 +98,8 @@ pub struct TicketTypeChange {
     pub name: Patch<String>,
     #[oai(validator(max_length = 2000))]
     pub description: Patch<Option<String>>,
-    /// In the minor unit of the event's currency; 0 is free.
+    /// In the minor unit of the event's currency; 0 is free. A multiple of 100 in ISK and UGX, of 10 in BHD, JOD, KWD, OMR
+    /// and TND: less cannot be paid in them.
     #[oai(validator(minimum(value = "0"), maximum(value = "99999999")))]
     pub price: Patch<i64>,
     #[oai(validator(minimum(value = "0"), maximum(value = "99999999")))]
@@ -187,9 +190,27 @@ impl NewTicketType {
 
 impl TicketType {
     /// What no field can say by itself. `place` is where the type stands in the request.
-    pub(super) fn check(&self, before: Option<&Self>, place: &str, invalid: &mut Invalid) {
+    pub(super) fn check(
+        &self,
+        before: Option<&Self>,
+        currency: &str,
+        place: &str,
+        invalid: &mut Invalid,
+    ) {
         if before.is_none_or(|before| before.name != self.name) {
             check_name(&self.name, place, invalid);
+        }
+        let prices = |kind: &Self| {
+            [
+                ("price", Some(kind.price)),
+                ("member_price", kind.member_price),
+            ]
+        };
+        for (at, (field, price)) in prices(self).into_iter().enumerate() {
+            if before.is_none_or(|before| prices(before)[at].1 != price) {
+                let field = format!("{place}{field}");
+                money::check_payable(price.unwrap_or(0), currency, field, invalid);
+            }
         }
         if self
             .sales_end
@@ -250,7 +271,7 @@ pub async fn add_ticket_type(tx: &mut Tx, id: EventId, new: NewTicketType) -> Re
     event.must_be_open(tx.now())?;
     let ticket_type = new.under(TicketTypeId::fresh(tx.now()));
     let mut invalid = Invalid::default();
-    ticket_type.check(None, "", &mut invalid);
+    ticket_type.check(None, &event.currency, "", &mut invalid);
     ticket_type.check_least(None, event.max_tickets_per_order, "", &mut invalid);
     let known = store::sessions(tx, id).await?;
     check_sessions(
@@ -292,7 +313,7 @@ pub async fn change_ticket_type(
     }
     event.must_be_open(tx.now())?;
     let mut invalid = Invalid::default();
-    ticket_type.check(Some(&before), "", &mut invalid);
+    ticket_type.check(Some(&before), &event.currency, "", &mut invalid);
     let most = event.max_tickets_per_order;
     ticket_type.check_least(Some(&before), most, "", &mut invalid);
     invalid.check()?;
@@ -411,7 +432,7 @@ pub(super) fn check_all(
     for (at, new) in new.iter().enumerate() {
         let place = format!("ticket_types[{at}].");
         let kind = new.clone().under(TicketTypeId(Uuid::nil()));
-        kind.check(None, &place, invalid);
+        kind.check(None, &event.currency, &place, invalid);
         kind.check_least(None, event.max_tickets_per_order, &place, invalid);
         check_sessions(&known, &kind.included_sessions, &place, invalid);
     }

@@ -2,7 +2,8 @@
 //! policy that was frozen with the order, or as the organizer says.
 //!
 //! What the policy gives back for all tickets of an order is split among them by the largest remainder, so a ticket
-//! has a share of its own, whatever was given back before: one by one comes to exactly what all at once does.
+//! has a share of its own, whatever was given back before: one by one comes to exactly what all at once does. A share is
+//! a multiple of what can be paid in the currency, which of some is more than its minor unit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ use super::{OrderError, pay};
 use crate::activity::Activity;
 use crate::app::App;
 use crate::clock::Time;
-use crate::error::Result;
+use crate::error::{Invalid, Result};
 use crate::events::RefundPolicy;
 use crate::ids::{EventId, OrderId, RefundId, TicketId};
 use crate::money;
@@ -136,7 +137,8 @@ impl Terms {
             Back::ByPolicy => {
                 let percent = self.policy.percent(self.begins, now);
                 let prices: Vec<i64> = all.iter().map(|ticket| ticket.price).collect();
-                let shares = all.iter().map(|t| t.id).zip(shares(&prices, percent));
+                let shares = shares(&prices, percent, &self.currency);
+                let shares = all.iter().map(|t| t.id).zip(shares);
                 let meant = |id: &TicketId| meant.iter().any(|ticket| ticket.id == *id);
                 shares
                     .filter(|(id, _)| meant(id))
@@ -180,15 +182,20 @@ impl Terms {
 }
 
 /// What each ticket of an order is worth when so much of the prices comes back: none more than it cost, and together
-/// exactly what comes back for all of them.
-fn shares(prices: &[i64], percent: i64) -> Vec<i64> {
+/// exactly what comes back for all of them, rounded down to what can be paid.
+fn shares(prices: &[i64], percent: i64, currency: &str) -> Vec<i64> {
+    if percent == 100 {
+        return prices.to_vec();
+    }
     let whole = prices.iter().map(|price| i128::from(*price)).sum::<i128>();
     let back = i64::try_from(whole * i128::from(percent) / 100);
+    let back = back.expect("orders are far smaller than that");
     let weights = prices.iter().map(|price| u32::try_from(*price));
     let weights: Result<Vec<u32>, _> = weights.collect();
     money::split(
-        back.expect("orders are far smaller than that"),
+        back - back % money::smallest_payment(currency),
         &weights.expect("a price has at most eight digits"),
+        currency,
     )
 }
 
@@ -274,6 +281,13 @@ async fn give_up_locked(
     }
     if back == Back::ByPolicy && tx.now() >= terms.begins {
         return Err(OrderError::TooLate.into());
+    }
+    if let Back::Amount(amount) = back
+        && amount != terms.left
+    {
+        let mut invalid = Invalid::default();
+        money::check_payable(amount, &terms.currency, "amount", &mut invalid);
+        invalid.check()?;
     }
     let amount = terms.back(&tickets, &meant, back, tx.now());
     if !meant.is_empty() {
@@ -509,6 +523,28 @@ mod tests {
         }
 
         #[test]
+        fn what_comes_back_can_be_paid_in_every_currency(
+            (units, order) in orders(), percent in 0i32..=100,
+            currency in prop::sample::select(vec!["ISK", "UGX", "BHD", "TND", "JPY"]),
+        ) {
+            let unit = money::smallest_payment(currency);
+            let prices: Vec<i64> = units.iter().map(|price| price / 100 * unit).collect();
+            let paid: i64 = prices.iter().sum();
+            let all = tickets(&prices);
+            let terms = Terms { currency: currency.into(), ..terms(percent, paid) };
+            let back = |meant: &[&Returnable]| terms.back(&all, meant, Back::ByPolicy, BEGINS);
+            let each: Vec<i64> = order.iter().map(|at| back(&[&all[*at]])).collect();
+            for (at, share) in order.iter().zip(&each) {
+                prop_assert_eq!(share % unit, 0);
+                prop_assert!((0..=prices[*at]).contains(share));
+            }
+            let exact = i128::from(paid) * i128::from(percent) / 100;
+            let together = i128::from(each.iter().sum::<i64>());
+            prop_assert_eq!(together, exact - exact % i128::from(unit));
+            prop_assert_eq!(i128::from(back(&all.iter().collect::<Vec<_>>())), together);
+        }
+
+        #[test]
         fn a_ticket_brings_what_it_cost_at_most(
             (prices, order) in orders(), percents in prop::collection::vec(0i32..=100, 40), gone in 0i64..=99_999_999,
         ) {
@@ -538,8 +574,8 @@ mod tests {
 
     #[test]
     fn the_odd_cent_goes_back_with_one_of_the_tickets() {
-        assert_eq!(shares(&[333, 333, 333], 50), [167, 166, 166]);
-        assert_eq!(shares(&[0, 0], 50), [0, 0]);
-        assert_eq!(shares(&[], 50), [] as [i64; 0]);
+        assert_eq!(shares(&[333, 333, 333], 50, "EUR"), [167, 166, 166]);
+        assert_eq!(shares(&[0, 0], 50, "EUR"), [0, 0]);
+        assert_eq!(shares(&[], 50, "EUR"), [] as [i64; 0]);
     }
 }
