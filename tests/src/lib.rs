@@ -25,7 +25,7 @@ use shared::activity::{self, Verdict};
 use shared::clock::Clock;
 use shared::config::{Config, Source};
 use shared::ids::{LoginSessionId, OrganizationId, UserId};
-use shared::{App, Tx, organizations, stock};
+use shared::{App, Tx, orders, organizations, stock};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -339,7 +339,7 @@ impl World {
 
     /// No work left undone, no invariant broken, every chain of activities whole.
     async fn balance(&self) {
-        self.run_jobs().await;
+        self.come_to_rest().await;
         let (waiting, dead): (i64, i64) = sqlx::query_as(
             "select count(*) filter (where status in ('Pending', 'Queued', 'Running')
                                      or (status = 'Failed' and attempts < max_attempts)),
@@ -357,12 +357,75 @@ impl World {
         assert_eq!(dead, expected, "jobs died");
 
         let breaches: Vec<(String, String)> = sqlx::query_as(INVARIANTS)
+            .bind(self.app.clock.now())
             .fetch_all(self.app.pool())
             .await
             .expect("invariants");
         assert!(breaches.is_empty(), "broken invariants: {breaches:?}");
+        self.books_agree().await;
         self.places_agree().await;
         self.chains_are_whole().await;
+    }
+
+    /// Stripe tells what it has not told yet, and orders are asked after once more, as happens each minute.
+    async fn come_to_rest(&self) {
+        self.run_jobs().await;
+        let orders: i64 = sqlx::query_scalar("select count(*) from orders")
+            .fetch_one(self.app.pool())
+            .await
+            .expect("orders");
+        if orders == 0 {
+            return;
+        }
+        self.stripe
+            .deliver_webhooks(sandbox::stripe::Order::AsMade)
+            .await;
+        self.run_jobs().await;
+        self.pass(TimeDelta::minutes(1));
+        let chased = self.change(async |tx| {
+            tx.enqueue(&orders::jobs::Chase {});
+            Ok(())
+        });
+        chased.await;
+        self.run_jobs().await;
+    }
+
+    /// What Stripe has taken, given back and lost to banks for each order is what the ledger says.
+    async fn books_agree(&self) {
+        let lines: Vec<(uuid::Uuid, i64, i64, i64)> = sqlx::query_as(
+            "select o.id,
+                    coalesce((select sum(l.amount) from ledger l
+                              where l.order_id = o.id and l.kind = 'payment' and l.provider = 'stripe'), 0)::bigint,
+                    coalesce((select sum(r.amount) from refunds r
+                              where r.order_id = o.id and r.payment_id is not null
+                                    and r.status in ('processing', 'succeeded')), 0)::bigint,
+                    coalesce((select sum(l.amount) from ledger l
+                              where l.order_id = o.id and l.kind = 'dispute'), 0)::bigint
+             from orders o",
+        )
+        .fetch_all(self.app.pool())
+        .await
+        .expect("the ledger");
+        let ours = lines.into_iter();
+        let ours: BTreeMap<String, (i64, i64, i64)> = ours
+            .map(|(id, paid, back, disputed)| (id.to_string(), (paid, back, disputed)))
+            .collect();
+        let nothing = ours.keys().map(|id| (id.clone(), (0, 0, 0)));
+        let mut theirs: BTreeMap<String, (i64, i64, i64)> = nothing.collect();
+        for payment in self.stripe.payments() {
+            let order = payment.metadata.get("order_id");
+            // A payment of some other shop, or for an order that was planted, is none of ours.
+            if let Some((paid, back, disputed)) = order.and_then(|id| theirs.get_mut(id)) {
+                let charges = i64::try_from(payment.charges).expect("a few charges");
+                *paid += payment.amount * charges;
+                *back += payment.refunded;
+                *disputed += payment.disputed;
+            }
+        }
+        assert_eq!(
+            ours, theirs,
+            "the ledger and Stripe's books differ: (paid, back, disputed)"
+        );
     }
 
     /// A world without any Redis has nothing to compare.

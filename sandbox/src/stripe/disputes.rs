@@ -24,6 +24,21 @@ pub(super) struct Dispute {
     booked: Vec<Value>,
 }
 
+impl Dispute {
+    pub(super) fn payment(&self) -> &str {
+        &self.intent
+    }
+
+    /// What the bank took, and brought back if it was won.
+    pub(super) fn moved(&self) -> i64 {
+        if self.status == "won" {
+            0
+        } else {
+            -self.amount
+        }
+    }
+}
+
 impl Object for Dispute {
     fn json(&self) -> Value {
         json!({

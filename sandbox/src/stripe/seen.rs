@@ -14,6 +14,8 @@ pub struct Payment {
     /// Charges that took money. More than one is a buyer who paid twice.
     pub charges: usize,
     pub refunded: i64,
+    /// What banks have taken for disputes and brought back; below 0 while they keep it.
+    pub disputed: i64,
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -26,6 +28,10 @@ impl Payment {
             *times += 1;
             *refunded += charge.amount_refunded;
         }
+        let mut disputed: BTreeMap<&str, i64> = BTreeMap::new();
+        for dispute in state.disputes.iter() {
+            *disputed.entry(dispute.payment()).or_default() += dispute.moved();
+        }
         let payments = state.intents.iter().map(|intent| {
             let (charges, refunded) = taken.get(intent.id.as_str()).copied().unwrap_or_default();
             Self {
@@ -35,6 +41,10 @@ impl Payment {
                 status: intent.status.name(),
                 charges,
                 refunded,
+                disputed: disputed
+                    .get(intent.id.as_str())
+                    .copied()
+                    .unwrap_or_default(),
                 metadata: intent.metadata.clone(),
             }
         });

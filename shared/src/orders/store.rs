@@ -333,7 +333,10 @@ pub(super) async fn apply(db: &mut PgConnection, moves: &[Move]) -> Result<()> {
          set status = m.status, token = case when m.status = 'open' then a.token end,
              payment_id = coalesce(m.payment_id, a.payment_id), checkout_id = coalesce(m.checkout_id, a.checkout_id)
          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as m (id, status, payment_id, checkout_id)
-         where a.order_id = m.id and a.status = 'open' and m.status <> ''",
+         -- Money that comes late is that of an attempt which was closed without it.
+         where a.order_id = m.id and m.status <> ''
+               and (a.status = 'open'
+                    or m.status = 'paid' and (a.payment_id is null or a.payment_id = m.payment_id))",
         &ids,
         &attempts,
         &texts(|m| &m.payment_id) as &[Option<String>],
