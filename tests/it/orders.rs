@@ -13,6 +13,7 @@ mod money;
 mod payable;
 mod placing;
 mod rush;
+mod sold_out;
 mod waiting;
 
 use serde_json::{Value, json};

@@ -48,6 +48,46 @@ pub(super) async fn has_gone_back(world: &World, order: &Value) -> Value {
     order
 }
 
+/// What the buyer has been mailed, the latest last.
+pub(super) fn mails(world: &World) -> Vec<(String, String)> {
+    let mails = world.inbox.messages().into_iter();
+    let mails = mails.filter(|mail| mail.to == ["ada@example.org"]);
+    mails
+        .map(|mail| (mail.subject.clone(), mail.text.clone().unwrap_or_default()))
+        .collect()
+}
+
+/// The buyer was told that their money came too late, once, and has no mail with tickets.
+fn hears_that_it_goes_back(world: &World) {
+    let mails = mails(world);
+    let subjects = mails.iter().map(|(subject, _)| subject.as_str());
+    let mut subjects: Vec<&str> = subjects.collect();
+    subjects.sort_unstable();
+    let expected = [
+        "Your payment for Rope Basics goes back",
+        "Your refund for Rope Basics",
+    ];
+    assert_eq!(subjects, expected);
+    for (subject, words) in &mails {
+        assert!(words.contains("90.00 EUR"), "{subject}: {words}");
+        let late = words.contains("came too late");
+        assert_eq!(late, subject.starts_with("Your payment"), "{words}");
+    }
+}
+
+/// The buyer has the mail with their tickets, once, and was told nothing else.
+pub(super) fn hears_that_it_is_paid(world: &World, order: &Value) {
+    let mails = mails(world);
+    let [(subject, words)] = &mails[..] else {
+        panic!("one mail: {mails:?}");
+    };
+    assert_eq!(subject, "Your tickets for Rope Basics");
+    for ticket in order["tickets"].as_array().expect("tickets") {
+        let code = ticket["code"].as_str().expect("a code");
+        assert!(words.contains(code), "{code} is missing: {words}");
+    }
+}
+
 #[tokio::test]
 async fn money_comes_late_and_the_places_are_still_there() {
     world_with(&HASTY, async |world| {
@@ -57,6 +97,7 @@ async fn money_comes_late_and_the_places_are_still_there() {
         assert_eq!(left(world, &event).await, 10);
         charged_late(world).await;
         is_paid_once(world, &order, 2).await;
+        hears_that_it_is_paid(world, &again(&world.stranger(), &order).await);
         assert_eq!(left(world, &event).await, 8);
     })
     .await;
@@ -74,6 +115,7 @@ async fn money_comes_late_and_the_event_is_cancelled() {
         world.stripe().deliver_webhooks(Bring::AsMade).await;
         world.run_jobs().await;
         has_gone_back(world, &order).await;
+        hears_that_it_goes_back(world);
     })
     .await;
 }
@@ -89,6 +131,7 @@ async fn money_comes_late_and_the_places_are_gone() {
         world.stripe().deliver_webhooks(Bring::Reversed).await;
         world.run_jobs().await;
         let order = has_gone_back(world, &order).await;
+        hears_that_it_goes_back(world);
         let refunds = place_of_refunds(&order);
         let refunds = world.stranger().get(&refunds).await.expect(200);
         assert_eq!(refunds.as_array().expect("refunds").len(), 1);
@@ -144,12 +187,9 @@ async fn money_that_was_seen_to_keeps_no_places_when_it_is_told_again() {
 
 /// Somebody else takes two of three places.
 async fn free_other(world: &World, event: &Value) -> Value {
-    bought(
-        world,
-        &world.stranger(),
-        &card_order(event, 2, "pm_card_mastercard"),
-    )
-    .await
+    let mut new = card_order(event, 2, "pm_card_mastercard");
+    new["email"] = json!("grace@example.org");
+    bought(world, &world.stranger(), &new).await
 }
 
 fn place_of_refunds(order: &Value) -> String {
