@@ -70,7 +70,7 @@ pub struct Envelope {
     pub trace: Option<String>,
 }
 
-/// How keys begin that are free again when their job has ended: `worker` frees them.
+/// How keys begin that are free again when their job has ended.
 const UNTIL_ENDED: &str = "until-ended/";
 
 /// A job about to be written.
@@ -182,6 +182,7 @@ pub async fn insert(
     let run_ats: Vec<DateTime<Utc>> = jobs.iter().map(|job| job.run_at).collect();
     let immediate: Vec<bool> = jobs.iter().map(|job| job.immediate).collect();
     let keys: Vec<Option<&str>> = jobs.iter().map(|job| job.key.as_deref()).collect();
+    free_keys(conn, &keys).await?;
     // A job for now is due by the clock of the database, however far ahead the clock of our host may be.
     let written = sqlx::query!(
         r#"insert into apalis.jobs (id, job_type, job, max_attempts, run_at, idempotency_key)
@@ -199,13 +200,32 @@ pub async fn insert(
         &immediate,
         &keys as _,
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
     Ok(written
         .iter()
         .filter(|job| job.due)
         .filter_map(|job| Queue::named(&job.queue))
         .collect())
+}
+
+/// Takes the keys that stand for a job until it has ended from jobs that have.
+async fn free_keys(conn: &mut PgConnection, keys: &[Option<&str>]) -> Result<(), sqlx::Error> {
+    let keys = keys.iter().flatten().copied();
+    let keys: Vec<&str> = keys.filter(|key| key.starts_with(UNTIL_ENDED)).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let queues = Queue::ALL.map(Queue::name);
+    sqlx::query!(
+        "update apalis.jobs set idempotency_key = null
+         where job_type = any($1) and idempotency_key = any($2) and status in ('Done', 'Killed')",
+        &queues as _,
+        &keys as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Where [`wake`] tells the workers of an installation.

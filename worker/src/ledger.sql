@@ -1,7 +1,6 @@
 -- Ends attempts. `lock_by` becomes null: the row is free, and its worker's row may go. A job that asks for a time that
 -- is past waits a second, or it would run without pause. Each row is looked up by its id and named by its place, so that no
--- plan can read the whole table, or all that the worker has, for each of them. A key that stands for its job as long as
--- the job is not over is free for the next one.
+-- plan can read the whole table, or all that the worker has, for each of them.
 update apalis.jobs job set
     status = ended.status,
     attempts = ended.attempts,
@@ -12,11 +11,7 @@ update apalis.jobs job set
         else job.run_at
     end,
     done_at = case when ended.status in ('Done', 'Killed') then now() end,
-    lock_by = null,
-    idempotency_key = case
-        when ended.status in ('Done', 'Killed') and starts_with(job.idempotency_key, 'until-ended/') then null
-        else job.idempotency_key
-    end
+    lock_by = null
 from unnest($1::text[], $2::text[], $3::int[], $4::jsonb[], $5::bigint[], $6::timestamptz[])
      as ended (id, status, attempts, result, pause, at)
      cross join lateral (select ctid as place from apalis.jobs where id = ended.id limit 1) as found
