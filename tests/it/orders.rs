@@ -7,6 +7,7 @@ mod disputed_twice;
 mod disputes;
 mod failures;
 mod heard;
+mod invariants;
 mod limits;
 mod methods;
 mod money;

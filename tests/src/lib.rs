@@ -32,8 +32,8 @@ use tokio_util::sync::CancellationToken;
 pub use client::{Answer, Client, Events};
 pub use database::{Database, env, migrate};
 
-/// What must be true of the database at the end of every test; a row is a breach.
-const INVARIANTS: &str = include_str!("../invariants.sql");
+/// What must be true of the database at the end of every test, at the time `$1`; a row is a breach, by name and subject.
+pub const INVARIANTS: &str = include_str!("../invariants.sql");
 
 /// Nobody listens there: for the tests of what goes on without Redis.
 pub const NO_REDIS: &str = "redis://127.0.0.1:1";
