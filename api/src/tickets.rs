@@ -249,8 +249,9 @@ impl Tickets {
             within,
         };
         let (contact, now) = (caller.reach(CONTACT), caller.now());
+        let cipher = &caller.app().cipher;
         let mut db = caller.read().await?;
-        let tickets = orders::wallet(&mut db, &wallet, &contact, now, paging).await?;
+        let tickets = orders::wallet(&mut db, cipher, &wallet, &contact, now, paging).await?;
         Ok(Json(tickets))
     }
 }
@@ -265,7 +266,7 @@ async fn find(public: &Public, secret: Option<&str>, id: TicketId) -> Result<See
         placed: None,
     };
     let mut db = public.read().await?;
-    orders::ticket(&mut db, &reader, id).await
+    orders::ticket(&mut db, &public.app().cipher, &reader, id).await
 }
 
 fn either(one: Scope, other: Scope) -> Scope {

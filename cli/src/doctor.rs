@@ -484,6 +484,10 @@ mod tests {
                 "HOLDFAST_AUTH_TOKEN_KEYS",
                 "a:0123456789abcdef0123456789abcdef",
             ),
+            (
+                "HOLDFAST_AUTH_ENCRYPTION_KEYS",
+                "a:0123456789abcdef0123456789abcdef",
+            ),
             (secrets, "whsec_1"),
         ];
         let in_production = |value| about(&[&production[..], &[(key, value)]].concat());

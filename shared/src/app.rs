@@ -16,6 +16,7 @@ use crate::accounts::passwords::Passwords;
 use crate::cache::Caches;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::encryption::Cipher;
 use crate::error::Result;
 use crate::events::Watches;
 use crate::mail;
@@ -44,6 +45,7 @@ pub struct App {
     pub(crate) looks: Looks,
     pub(crate) watches: Watches,
     pub tokens: Arc<Tokens>,
+    pub cipher: Arc<Cipher>,
     pub passwords: Arc<Passwords>,
     pub stripe: stripe_api::Client,
     pub(crate) rights: Arc<RightsInMemory>,
@@ -67,6 +69,7 @@ impl App {
             watches: Watches::default(),
             redis,
             tokens: Arc::new(Tokens::new(&config.auth)),
+            cipher: Cipher::new(&config.auth),
             passwords: Arc::new(Passwords::new(&config.auth)?),
             stripe: stripe(&config.stripe)?,
             rights: Arc::default(),

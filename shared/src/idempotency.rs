@@ -1,6 +1,9 @@
 //! Answers kept for callers who repeat a request because they did not hear the first answer.
 //!
-//! The answer is written by the transaction of the work itself: either both happened or neither did.
+//! The answer is written by the transaction of the work itself: either both happened or neither did. Neither the key nor a
+//! secret in the answer stands there in plain: with both, whoever reads the database could have the answer repeated.
+
+mod hidden;
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -8,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 
+use crate::encryption::Cipher;
 use crate::error::{Code, Fault, Result};
 use crate::jobs::{Job, Queue};
 use crate::tx::Tx;
@@ -52,6 +56,11 @@ pub struct Key {
 }
 
 impl Key {
+    /// The key as the database has it.
+    fn hashed(&self) -> String {
+        format!("sha256:{}", hex::encode(Sha256::digest(&self.key)))
+    }
+
     /// Tells the request from every other.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
@@ -76,7 +85,7 @@ pub struct Answer {
 /// Takes the key until the end of the transaction. Answers what the same request was answered before, if
 /// it was; fails at once if the same key is being worked on elsewhere.
 pub async fn claim(tx: &mut Tx, key: &Key) -> Result<Option<Answer>> {
-    let caller = &key.caller;
+    let (caller, cipher) = (&key.caller, tx.cipher());
     let free = sqlx::query_scalar!(
         r#"select pg_try_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0)) as "free!""#,
         caller,
@@ -85,23 +94,31 @@ pub async fn claim(tx: &mut Tx, key: &Key) -> Result<Option<Answer>> {
     if !free.fetch_one(&mut **tx).await? {
         return Err(IdempotencyError::InFlight.into());
     }
-    kept(tx, key).await
+    kept(tx, &cipher, key).await
 }
 
 /// What a request was answered before, without taking its key.
-pub async fn kept(db: &mut PgConnection, key: &Key) -> Result<Option<Answer>> {
+pub async fn kept(db: &mut PgConnection, cipher: &Cipher, key: &Key) -> Result<Option<Answer>> {
+    // The version before keeps keys in plain.
     let kept = sqlx::query!(
-        "select fingerprint, status, headers, body from idempotency_keys where caller = $1 and key = $2",
+        "select fingerprint, status, headers, body, secrets from idempotency_keys
+         where caller = $1 and key = any($2) order by created_at limit 1",
         key.caller,
-        key.key,
+        &[key.hashed(), key.key.clone()],
     );
     match kept.fetch_optional(db).await? {
         None => Ok(None),
-        Some(kept) if kept.fingerprint == key.fingerprint => Ok(Some(Answer {
-            status: kept.status,
-            headers: kept.headers,
-            body: kept.body,
-        })),
+        Some(kept) if kept.fingerprint == key.fingerprint => {
+            let answer = Answer {
+                status: kept.status,
+                headers: kept.headers,
+                body: kept.body,
+            };
+            Ok(Some(match kept.secrets {
+                Some(secrets) => hidden::show(answer, cipher, key, &secrets)?,
+                None => answer,
+            }))
+        }
         Some(_) => Err(IdempotencyError::Reused.into()),
     }
 }
@@ -109,16 +126,18 @@ pub async fn kept(db: &mut PgConnection, key: &Key) -> Result<Option<Answer>> {
 /// Keeps the answer for the next time.
 pub async fn keep(tx: &mut Tx, key: &Key, answer: &Answer) -> Result<()> {
     let (caller, now) = (&key.caller, tx.now());
+    let (answer, secrets) = hidden::hide(answer.clone(), &tx.cipher(), key);
     sqlx::query!(
-        "insert into idempotency_keys (caller, key, fingerprint, status, headers, body, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7) on conflict (caller, key) do nothing",
+        "insert into idempotency_keys (caller, key, fingerprint, status, headers, body, created_at, secrets)
+         values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (caller, key) do nothing",
         caller,
-        key.key,
+        key.hashed(),
         key.fingerprint,
         answer.status,
         answer.headers,
         answer.body,
         now,
+        secrets,
     )
     .execute(&mut **tx)
     .await?;

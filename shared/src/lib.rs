@@ -20,6 +20,7 @@ pub mod app;
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod encryption;
 pub mod error;
 pub mod events;
 pub mod holds;

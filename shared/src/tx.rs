@@ -16,6 +16,7 @@ use crate::access::{Actor, Scope};
 use crate::activity::{self, Activity, By};
 use crate::app::{App, Redis};
 use crate::cache::{self, Caches, Changed};
+use crate::encryption::Cipher;
 use crate::error::{Error, Result};
 use crate::ids::{OrderId, OrganizationId, UserId};
 use crate::jobs::{self, Job, NewJob};
@@ -27,6 +28,7 @@ use crate::telemetry;
 pub struct Tx {
     db: Transaction<'static, Postgres>,
     redis: Redis,
+    cipher: Arc<Cipher>,
     now: DateTime<Utc>,
     by: By,
     scope: Scope,
@@ -52,6 +54,7 @@ impl Tx {
         Ok(Self {
             db: app.pool().begin().await?,
             redis: app.redis.clone(),
+            cipher: Arc::clone(&app.cipher),
             now: app.clock.now(),
             by: By { actor, cause: None },
             scope,
@@ -133,6 +136,11 @@ impl Tx {
         if !self.changed.contains(&what) {
             self.changed.push(what);
         }
+    }
+
+    /// Encrypts and decrypts the secrets that rows keep.
+    pub(crate) fn cipher(&self) -> Arc<Cipher> {
+        Arc::clone(&self.cipher)
     }
 
     pub(crate) fn redis(&self) -> &Redis {

@@ -1,7 +1,7 @@
 //! Tickets: what they show, who has them, how they come by mail and how they go back.
 
 mod giving_back;
-mod mails;
+pub(crate) mod mails;
 mod news;
 mod reading;
 mod wallet;

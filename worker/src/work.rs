@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use shared::access::{Actor, Scope};
 use shared::accounts::jobs::ForgetSessions;
 use shared::activity::{self, Seal, Verdict, Verify};
+use shared::encryption::EncryptPlain;
 use shared::events::{self, Advance};
 use shared::idempotency::{self, Forget};
 use shared::mail::Outbox;
@@ -71,6 +72,7 @@ pub fn registry() -> Registry<Hands> {
         .on(orders::refund_all)
         .on(orders::audit)
         .on(orders::forget_heard)
+        .on(encrypt_plain)
 }
 
 fn recurring() -> Vec<Recurring> {
@@ -93,6 +95,12 @@ fn recurring() -> Vec<Recurring> {
             minutes(24 * 60),
             CatchUp::Latest,
             |_| ForgetHeard {},
+        ),
+        Recurring::new(
+            "secrets.encrypt_plain",
+            minutes(10),
+            CatchUp::Latest,
+            |_| EncryptPlain {},
         ),
         Recurring::new("orders.chase", minutes(1), CatchUp::Latest, |_| Chase {}),
         Recurring::new("stock.reconcile", minutes(1), CatchUp::Latest, |_| {
@@ -152,6 +160,20 @@ pub(crate) const BATCH: u16 = 1_000;
 async fn seal(context: JobContext<Hands>, _: Seal) -> JobResult {
     while context
         .change(async |tx| activity::seal(tx, BATCH.into()).await)
+        .await?
+        > 0
+    {}
+    Ok(())
+}
+
+async fn encrypt_plain(context: JobContext<Hands>, _: EncryptPlain) -> JobResult {
+    while context
+        .change(async |tx| shared::orders::encrypt_plain(tx, BATCH.into()).await)
+        .await?
+        > 0
+    {}
+    while context
+        .change(async |tx| shared::mail::encrypt_plain(tx, BATCH.into()).await)
         .await?
         > 0
     {}

@@ -67,7 +67,8 @@ impl<P: Permission> Allowed<P> {
     ) -> Reply<Once<R>> {
         let key = self.key(body)?;
         if let Some(key) = &key
-            && let Some(answer) = idempotency::kept(&mut *self.read().await?, key).await?
+            && let Some(answer) =
+                idempotency::kept(&mut *self.read().await?, &self.access.app.cipher, key).await?
         {
             return Ok(replay(answer).into());
         }

@@ -16,6 +16,11 @@ impl Config {
                            access tokens, like `2026a:` and 32 or more random characters";
             problems.push(missing.into());
         }
+        if self.general.mode == Mode::Production && self.auth.encryption_keys.0.is_empty() {
+            let missing = "HOLDFAST_AUTH_ENCRYPTION_KEYS ([auth] encryption_keys) is missing: production needs a key that \
+                           encrypts the secrets in its database, like `2026a:` and 32 or more random characters";
+            problems.push(missing.into());
+        }
         if problems.is_empty() {
             Ok(self)
         } else {

@@ -227,6 +227,8 @@ settings! {
     auth: Auth {
         /// Keys that sign access tokens, `name:secret` separated by commas, each secret of at least 32 characters. The first signs, all verify: put a new one in front, and take the old one away when its tokens have expired. Must be given in production.
         token_keys: TokenKeys = "",
+        /// Keys that encrypt what the database keeps of secrets (secrets of orders, codes of tickets, links in mails), `name:secret` separated by commas, each secret of at least 32 random characters. The first encrypts, all decrypt: put a new one in front, and keep the old ones. Must be given in production, and kept apart from backups of the database.
+        encryption_keys: TokenKeys = "",
         /// Who issues the access tokens; stands in each as `iss`.
         token_issuer: String = "holdfast",
         /// Who the access tokens are for; stands in each as `aud`.

@@ -113,13 +113,13 @@ fn a_missing_setting_is_named_with_its_meaning() {
 #[test]
 fn production_needs_a_key_that_signs_tokens() {
     let production = ("HOLDFAST_GENERAL_MODE", "production");
-    let read = |keys: &str| {
-        Config::read(&source(
-            &[production, ("HOLDFAST_AUTH_TOKEN_KEYS", keys)],
-            "",
-        ))
-    };
     let long = "0123456789abcdef0123456789abcdef";
+    let encryption = format!("a:{long}");
+    let read = |keys: &str| {
+        let encryption = ("HOLDFAST_AUTH_ENCRYPTION_KEYS", encryption.as_str());
+        let tokens = ("HOLDFAST_AUTH_TOKEN_KEYS", keys);
+        Config::read(&source(&[production, encryption, tokens], ""))
+    };
     let twice = format!("a:{long},a:{long}");
     for bad in ["", "2026a:short", long, &twice] {
         let message = read(bad).expect_err("invalid").to_string();
@@ -136,6 +136,29 @@ fn production_needs_a_key_that_signs_tokens() {
         .collect();
     assert_eq!(names, ["new", "old"]);
     assert!(!format!("{config:?}").contains(long));
+}
+
+#[test]
+fn production_needs_a_key_that_encrypts_secrets() {
+    let long = "0123456789abcdef0123456789abcdef";
+    let signing = format!("a:{long}");
+    let read = |keys: &str| {
+        let given = [
+            ("HOLDFAST_GENERAL_MODE", "production"),
+            ("HOLDFAST_AUTH_TOKEN_KEYS", signing.as_str()),
+            ("HOLDFAST_AUTH_ENCRYPTION_KEYS", keys),
+        ];
+        Config::read(&source(&given, ""))
+    };
+    for bad in ["", "2026a:short", long] {
+        let message = read(bad).expect_err("invalid").to_string();
+        assert!(
+            message.contains("HOLDFAST_AUTH_ENCRYPTION_KEYS"),
+            "{message}"
+        );
+        assert!(!message.contains(long), "{message}");
+    }
+    read(&format!("new:{long}")).expect("valid");
 }
 
 #[test]
@@ -166,14 +189,15 @@ fn production_speaks_to_stripe_over_https() {
     let given = [
         ("HOLDFAST_GENERAL_MODE", "production"),
         ("HOLDFAST_AUTH_TOKEN_KEYS", long),
+        ("HOLDFAST_AUTH_ENCRYPTION_KEYS", long),
         ("HOLDFAST_STRIPE_URL", "http://127.0.0.1:12111"),
     ];
     let message = Config::read(&source(&given, ""))
         .expect_err("invalid")
         .to_string();
     assert!(message.contains("HOLDFAST_STRIPE_URL"), "{message}");
-    assert!(Config::read(&source(&given[..2], "")).is_ok());
-    assert!(Config::read(&source(&given[2..], "")).is_ok());
+    assert!(Config::read(&source(&given[..3], "")).is_ok());
+    assert!(Config::read(&source(&given[3..], "")).is_ok());
 }
 
 #[test]

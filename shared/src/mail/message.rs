@@ -8,11 +8,15 @@ use serde_json::Value;
 
 use super::template::{self, Content};
 use crate::config::Mailbox;
+use crate::encryption::{Cipher, EncryptionError, Place};
 use crate::ids::{MailId, OrganizationId};
 use crate::qr;
 
 /// The parameter that lists what a mail shows as QR codes. They are drawn when it is sent: what waits stays small.
 pub const PICTURES: &str = "qr";
+
+/// The parameters that whoever has them can use: they are encrypted until the mail is sent.
+pub(super) const SECRET_PARAMS: [&str; 4] = ["code", "link", "order_link", PICTURES];
 
 /// The name by which the HTML of a mail shows one of its pictures: `<img src="cid:…">`.
 #[must_use]
@@ -79,6 +83,11 @@ impl Next {
 }
 
 impl Outgoing {
+    /// Makes its secret parameters readable again.
+    pub(super) fn decrypt(&mut self, cipher: &Cipher) -> Result<(), EncryptionError> {
+        cipher.decrypt_all(Place::Mail(self.id.0), &SECRET_PARAMS, &mut self.params)
+    }
+
     /// The mail in the form the server gets. It fails only for good: the same row makes the same mail.
     pub(super) fn compose(&self, from: &Mailbox, now: DateTime<Utc>) -> Result<Message, Refusal> {
         let recipient = self

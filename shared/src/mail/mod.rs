@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::access::{Actor, Scope};
 use crate::activity::{Activity, By};
 use crate::app::App;
+use crate::encryption::Place;
 use crate::error::{Code, Fault, Result};
 use crate::ids::{MailId, OrganizationId};
 use crate::together::Piece;
@@ -57,7 +58,8 @@ pub async fn write(tx: &mut Tx, letter: Letter) -> Result<Option<MailId>> {
 /// Writes mails and has them sent, if this transaction commits; those whose cause has not been told already.
 pub async fn write_all(tx: &mut Tx, letters: &[Letter]) -> Result<Vec<MailId>> {
     let now = tx.now();
-    let written = store::insert(tx, letters, now).await?;
+    let cipher = tx.cipher();
+    let written = store::insert(tx, &cipher, letters, now).await?;
     for &mail_id in &written {
         tx.enqueue(&SendMail { mail_id });
     }
@@ -120,6 +122,9 @@ impl Piece for Begun {
         let begun = store::begin(&mut tx, &ids, &message_ids, give_up_at).await?;
         tx.commit().await?;
         let mut begun: HashMap<MailId, Outgoing> = begun.into_iter().map(|m| (m.id, m)).collect();
+        for mail in begun.values_mut() {
+            mail.decrypt(&app.cipher)?;
+        }
         Ok(ids.iter().map(|id| begun.remove(id)).collect())
     }
 }
@@ -172,6 +177,16 @@ pub async fn resend(tx: &mut Tx, mail_id: MailId) -> Result<()> {
     tx.record(line(mail.organization_id, "mail.resent", mail_id));
     tx.enqueue(&SendMail { mail_id });
     Ok(())
+}
+
+/// Encrypts the links and codes in at most `limit` mails that the version before has written in plain; answers in how many.
+pub async fn encrypt_plain(tx: &mut Tx, limit: i64) -> Result<u64> {
+    let cipher = tx.cipher();
+    let mut mails = store::in_plain(tx, limit).await?;
+    for (id, params) in &mut mails {
+        cipher.encrypt_all(Place::Mail(*id), &message::SECRET_PARAMS, params);
+    }
+    store::encrypted(tx, mails).await
 }
 
 fn line(organization_id: Option<OrganizationId>, kind: &'static str, mail_id: MailId) -> Activity {

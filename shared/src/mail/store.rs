@@ -5,13 +5,15 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::message::{Letter, Next, Outgoing};
+use super::message::{Letter, Next, Outgoing, SECRET_PARAMS};
+use crate::encryption::{Cipher, Place};
 use crate::error::Result;
 use crate::ids::{MailId, OrganizationId};
 
 /// Answers those whose cause had no mail before.
 pub(super) async fn insert(
     db: &mut PgConnection,
+    cipher: &Cipher,
     letters: &[Letter],
     now: DateTime<Utc>,
 ) -> Result<Vec<MailId>> {
@@ -26,10 +28,18 @@ pub(super) async fn insert(
     let texts = |of: fn(&Letter) -> &str| -> Vec<String> {
         letters.iter().map(|letter| of(letter).to_owned()).collect()
     };
-    let params: Vec<Value> = letters.iter().map(|letter| letter.params.clone()).collect();
+    let params: Vec<Value> = ids
+        .iter()
+        .zip(letters)
+        .map(|(id, letter)| {
+            let mut params = letter.params.clone();
+            cipher.encrypt_all(Place::Mail(*id), &SECRET_PARAMS, &mut params);
+            params
+        })
+        .collect();
     let inserted = sqlx::query_scalar!(
-        r#"insert into mails (id, organization_id, cause, recipient, template, locale, params, created_at)
-           select id, organization_id, cause, recipient, template, locale, params, $8
+        r#"insert into mails (id, organization_id, cause, recipient, template, locale, params, created_at, encrypted)
+           select id, organization_id, cause, recipient, template, locale, params, $8, true
            from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[])
                 as letter (id, organization_id, cause, recipient, template, locale, params)
            on conflict (cause) do nothing
@@ -134,4 +144,25 @@ pub(super) async fn reopen(db: &mut PgConnection, id: MailId) -> Result<()> {
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Mails whose links and codes stand in plain, locked.
+pub(super) async fn in_plain(db: &mut PgConnection, limit: i64) -> Result<Vec<(Uuid, Value)>> {
+    let mails = sqlx::query!(
+        "select id, params from mails where not encrypted order by id limit $1 for update skip locked",
+        limit,
+    );
+    let mails = mails.fetch_all(db).await?.into_iter();
+    Ok(mails.map(|row| (row.id.0, row.params)).collect())
+}
+
+pub(super) async fn encrypted(db: &mut PgConnection, mails: Vec<(Uuid, Value)>) -> Result<u64> {
+    let (ids, params): (Vec<Uuid>, Vec<Value>) = mails.into_iter().unzip();
+    let done = sqlx::query!(
+        "update mails m set params = kept.params, encrypted = true
+         from unnest($1::uuid[], $2::jsonb[]) as kept (id, params) where m.id = kept.id",
+        &ids,
+        &params,
+    );
+    Ok(done.execute(db).await?.rows_affected())
 }

@@ -29,14 +29,14 @@ fn confirmation(order: &Told, config: &Config) -> Option<Letter> {
     if tickets.is_empty() {
         return None;
     }
-    let pictures: Vec<&str> = tickets.iter().map(|t| t.code.as_str()).collect();
+    let pictures: Vec<&str> = tickets.iter().map(|t| t.code()).collect();
     let pictures = &pictures[..pictures.len().min(MOST_PICTURES)];
     let shown: Vec<Value> = tickets
         .iter()
         .enumerate()
         .map(|(at, ticket)| {
             let picture = (at < pictures.len()).then(|| mail::picture(at));
-            json!({ "type": ticket.kind, "code": ticket.code, "name": ticket.name, "picture": picture })
+            json!({ "type": ticket.kind, "code": ticket.code(), "name": ticket.name, "picture": picture })
         })
         .collect();
     let more = json!({ "tickets": shown, (mail::PICTURES): pictures });

@@ -12,9 +12,11 @@ use super::order::PaymentMethod;
 use super::status::OrderStatus;
 use super::tickets::TicketStatus;
 use crate::config::Config;
+use crate::encryption::{Cipher, EncryptionError, Place};
 use crate::error::Result;
 use crate::ids::{OrderId, OrganizationId, TicketId};
 use crate::mail::Letter;
+use crate::tx::Tx;
 
 /// An order as mails tell of it.
 pub(super) struct Told {
@@ -30,7 +32,8 @@ pub(super) struct Told {
     pub contact: Option<String>,
     pub tickets: Json<Vec<ToldTicket>>,
     email: String,
-    secret: String,
+    secret: Option<String>,
+    secret_encrypted: Option<Vec<u8>>,
     locale: String,
     title: String,
     starts_at: DateTime<Utc>,
@@ -42,23 +45,40 @@ pub(super) struct Told {
 #[derive(Debug, Deserialize)]
 pub(super) struct ToldTicket {
     pub id: TicketId,
-    pub code: String,
+    /// In plain only in rows of the version before; [`told`] puts it there.
+    #[serde(default)]
+    code: Option<String>,
+    /// In hexadecimal.
+    #[serde(default)]
+    code_encrypted: Option<String>,
     pub kind: String,
     pub name: String,
     pub status: TicketStatus,
 }
 
-pub(super) async fn told(db: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<Told>> {
+pub(super) async fn told(tx: &mut Tx, orders: &[OrderId]) -> Result<Vec<Told>> {
+    let cipher = tx.cipher();
+    let mut told = read(tx, orders).await?;
+    for order in &mut told {
+        order.decrypt(&cipher)?;
+    }
+    Ok(told)
+}
+
+async fn read(db: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<Told>> {
     let ids: Vec<Uuid> = orders.iter().map(|id| id.0).collect();
     let told = sqlx::query_as!(
         Told,
         r#"select o.id as "id!: OrderId", o.organization_id as "organization_id!: OrganizationId",
                   o.status as "status!: OrderStatus", o.reason, o.currency as "currency!", o.total as "total!",
                   o.method as "method!: PaymentMethod", o.payment_deadline as "payment_deadline!",
-                  g.name as "organizer!", g.contact, o.email as "email!", o.secret as "secret!", coalesce(u.locale, 'en') as "locale!", e.title as "title!",
+                  g.name as "organizer!", g.contact, o.email as "email!", o.secret, o.secret_encrypted,
+                  coalesce(u.locale, 'en') as "locale!", e.title as "title!",
                   e.starts_at as "starts_at!", e.ends_at as "ends_at!", e.time_zone as "time_zone!",
                   case when v.id is not null then concat_ws(', ', v.name, v.address, v.city) end as venue,
-                  (select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'code', t.code, 'kind', i.name,
+                  (select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'code', t.code,
+                                                                'code_encrypted', encode(t.code_encrypted, 'hex'),
+                                                                'kind', i.name,
                                                                 'name', coalesce(t.attendee ->> 'name', ''),
                                                                 'status', t.status)
                                              order by t.id), '[]')
@@ -72,7 +92,29 @@ pub(super) async fn told(db: &mut PgConnection, orders: &[OrderId]) -> Result<Ve
     Ok(told.fetch_all(db).await?)
 }
 
+impl ToldTicket {
+    pub fn code(&self) -> &str {
+        self.code.as_deref().unwrap_or_default()
+    }
+
+    fn decrypt(&mut self, cipher: &Cipher) -> Result<(), EncryptionError> {
+        if let Some(encrypted) = self.code_encrypted.take() {
+            let encrypted = hex::decode(encrypted).map_err(|_| EncryptionError::Broken)?;
+            self.code = Some(cipher.decrypt(Place::TicketCode(self.id.0), &encrypted)?);
+        }
+        Ok(())
+    }
+}
+
 impl Told {
+    fn decrypt(&mut self, cipher: &Cipher) -> Result<(), EncryptionError> {
+        if let Some(encrypted) = self.secret_encrypted.take() {
+            self.secret = Some(cipher.decrypt(Place::OrderSecret(self.id.0), &encrypted)?);
+        }
+        let mut tickets = self.tickets.iter_mut();
+        tickets.try_for_each(|ticket| ticket.decrypt(cipher))
+    }
+
     /// A mail to the buyer; `more` is what it says besides.
     pub fn letter(
         &self,
@@ -82,7 +124,8 @@ impl Told {
         more: Value,
     ) -> Letter {
         // Not `link`: that is forgotten when a mail is sent, and this one may be sent again.
-        let link = format!("{}?secret={}", self.place(config), self.secret);
+        let secret = self.secret.as_deref().unwrap_or_default();
+        let link = format!("{}?secret={secret}", self.place(config));
         Letter {
             organization_id: Some(self.organization_id),
             cause,

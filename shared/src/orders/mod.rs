@@ -12,6 +12,7 @@
 //! | `wallet` | a ticket as its owner and its organizer see it |
 //! | `confirm`, `news`, `letter` | the mails: with the tickets, and of what became of them |
 //! | `refunds` | money on its way back |
+//! | `plain` | secrets that the version before has written in plain |
 //! | `heard`, `disputes` | what Stripe tells by itself |
 //! | `chase` | asking after all that wait |
 //! | `waiting` | those who wait for an order's end |
@@ -32,6 +33,7 @@ mod news;
 mod order;
 pub mod pay;
 mod placing;
+mod plain;
 mod prepare;
 pub mod refunds;
 mod settle;
@@ -45,7 +47,6 @@ mod wallet;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -61,6 +62,7 @@ pub use news::tell;
 pub use order::{Attendee, NewOrder, NewPayment, Order, PaymentMethod};
 pub(crate) use placing::Placing;
 pub use placing::{place, place_together};
+pub use plain::encrypt_plain;
 pub use prepare::{PlacedOrder, prepare};
 pub use settle::{Settled, Settlement, settle};
 pub use status::{OrderStatus, Outcome, Provider, Received};
@@ -72,6 +74,7 @@ pub use wallet::{Seen, TicketDetails, TicketEvent, TicketSession, Wallet, ticket
 
 use crate::access::Scope;
 use crate::app::App;
+use crate::encryption::Place;
 use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{EventId, OrderId, TicketTypeId, UserId};
 use crate::stock::{self, NewHold, Proof};
@@ -238,14 +241,17 @@ pub struct Reader<'a> {
 /// An order, if it is the reader's, or of an organization whose orders they may read. Those see of the people what they
 /// may see.
 pub async fn read(app: &App, reader: &Reader<'_>, id: OrderId) -> Result<Order> {
-    let found = store::read(&mut *app.read().await?, id).await?;
+    let found = store::read(&mut *app.read().await?, &app.cipher, id).await?;
     let kept = found.ok_or(OrderError::NotFound)?;
     let mut order = kept.order;
     let theirs = reader.user_id.is_some() && reader.user_id == order.user_id;
-    let opened = reader.secret.is_some_and(|told| same(told, &kept.secret));
+    let opened = reader.secret.is_some_and(|told| kept.secret.is(told));
     let guest = opened || reader.placed == Some(order.id);
     if theirs || guest {
-        order.secret = Some(kept.secret).filter(|_| guest && order.user_id.is_none());
+        if guest && order.user_id.is_none() {
+            let place = Place::OrderSecret(order.id.0);
+            order.secret = Some(kept.secret.reveal(&app.cipher, place)?);
+        }
         return Ok(order);
     }
     let seen = reader.scope.require(order.organization_id);
@@ -256,12 +262,6 @@ pub async fn read(app: &App, reader: &Reader<'_>, id: OrderId) -> Result<Order> 
         ticket.attendee.backstage(contact, kept.is_sensitive);
     }
     Ok(order)
-}
-
-/// In a time that does not tell how much of it is right.
-fn same(told: &str, secret: &str) -> bool {
-    let digest = |text: &str| Sha256::digest(text);
-    digest(told) == digest(secret)
 }
 
 /// The orders that wait and have not been asked after since `before`, marked as asked after now.

@@ -120,7 +120,7 @@ async fn given_back(
     };
     let given = order.tickets.iter().filter(|t| tickets.contains(&t.id));
     let given: Vec<Value> = given
-        .map(|t| json!({ "type": t.kind, "code": t.code, "name": t.name }))
+        .map(|t| json!({ "type": t.kind, "code": t.code(), "name": t.name }))
         .collect();
     let more = json!({
         "tickets": given,

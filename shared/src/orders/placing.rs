@@ -106,7 +106,7 @@ async fn write(app: &App, tx: &mut Tx, orders: &[&PlacedOrder]) -> Result<()> {
     let is_old = |order: &&&PlacedOrder| current(order) != Some(order.seen.event_version);
     let mut old: Vec<&&PlacedOrder> = orders.iter().filter(is_old).collect();
     let at = tx.now();
-    if old.is_empty() && !statements::insert(tx, orders, at).await? {
+    if old.is_empty() && !statements::insert(tx, &app.cipher, orders, at).await? {
         // It is not told of which of them.
         old = orders.iter().collect();
     }

@@ -240,7 +240,8 @@ impl Plan {
             self.ends.push((order.id, Settled { status, changed }));
         }
         if !tickets.is_empty() {
-            store::insert_tickets(tx, &tickets, now).await?;
+            let cipher = tx.cipher();
+            store::insert_tickets(tx, &cipher, &tickets, now).await?;
         }
         if !entries.is_empty() {
             store::insert_entries(tx, &entries, now).await?;

@@ -12,6 +12,7 @@ use super::order::{Attendee, Order, PaymentMethod};
 use super::status::OrderStatus;
 use super::{KeptHold, tickets};
 use crate::clock::Time;
+use crate::encryption::{Cipher, KeptSecret, Place, hash};
 use crate::error::Result;
 use crate::holds::SaleItem;
 use crate::ids::{AttemptId, EventId, OrderId, OrganizationId, TicketId, TicketTypeId, UserId};
@@ -21,14 +22,19 @@ use crate::stock::{NewHold, Told};
 pub(super) struct Kept {
     pub order: Order,
     /// Opens it to a guest.
-    pub secret: String,
+    pub secret: KeptSecret,
     pub is_sensitive: bool,
 }
 
-pub(super) async fn read(db: &mut PgConnection, id: OrderId) -> Result<Option<Kept>> {
+pub(super) async fn read(
+    db: &mut PgConnection,
+    cipher: &Cipher,
+    id: OrderId,
+) -> Result<Option<Kept>> {
     let order = sqlx::query!(
         r#"select o.organization_id as "organization_id: OrganizationId", o.event_id as "event_id: EventId",
-                  o.user_id as "user_id: UserId", o.email, o.secret, o.status as "status: OrderStatus", o.reason,
+                  o.user_id as "user_id: UserId", o.email, o.secret, o.secret_hash, o.secret_encrypted,
+                  o.status as "status: OrderStatus", o.reason,
                   o.method as "method: PaymentMethod", o.currency, o.total, o.paid, o.refunded,
                   o.payment_deadline as "payment_deadline: Time", o.payment_url, o.client_secret, o.disputed,
                   o.placed_at as "placed_at: Time", o.version, e.is_sensitive,
@@ -64,11 +70,15 @@ pub(super) async fn read(db: &mut PgConnection, id: OrderId) -> Result<Option<Ke
         disputed: row.disputed,
         placed_at: row.placed_at,
         version: row.version,
-        tickets: tickets::of_order(db, id).await?,
+        tickets: tickets::of_order(db, cipher, id).await?,
     };
     Ok(Some(Kept {
         order,
-        secret: row.secret,
+        secret: KeptSecret {
+            plain: row.secret,
+            hash: row.secret_hash,
+            encrypted: row.secret_encrypted,
+        },
         is_sensitive: row.is_sensitive,
     }))
 }
@@ -76,9 +86,9 @@ pub(super) async fn read(db: &mut PgConnection, id: OrderId) -> Result<Option<Ke
 /// Whether the order is there, and is this very one: no two have the same secret.
 pub(super) async fn has_secret(db: &mut PgConnection, id: OrderId, secret: &str) -> Result<bool> {
     let there = sqlx::query_scalar!(
-        r#"select exists(select from orders where id = $1 and secret = $2) as "there!""#,
+        r#"select exists(select from orders where id = $1 and secret_hash = $2) as "there!""#,
         id as _,
-        secret,
+        hash(secret),
     );
     Ok(there.fetch_one(db).await?)
 }
@@ -207,34 +217,39 @@ pub(super) struct NewTicket {
 
 pub(super) async fn insert_tickets(
     db: &mut PgConnection,
+    cipher: &Cipher,
     tickets: &[NewTicket],
     now: DateTime<Utc>,
 ) -> Result<()> {
     let uuids = |of: fn(&NewTicket) -> Uuid| -> Vec<Uuid> { tickets.iter().map(of).collect() };
     let users: Vec<Option<Uuid>> = tickets.iter().map(|t| t.user_id.map(|id| id.0)).collect();
-    let codes: Vec<String> = tickets.iter().map(|t| t.code.clone()).collect();
+    let kept = |t: &NewTicket| cipher.keep(Place::TicketCode(t.id.0), &t.code);
+    let (hashes, encrypted): (Vec<Vec<u8>>, Vec<Vec<u8>>) = tickets.iter().map(kept).unzip();
     let prices: Vec<i64> = tickets.iter().map(|t| t.price).collect();
     let attendees: Vec<Value> = tickets
         .iter()
         .map(|t| serde_json::to_value(&t.attendee))
         .collect::<Result<_, _>>()?;
     sqlx::query!(
-        "insert into tickets (id, order_id, event_id, organization_id, ticket_type_id, user_id, code, status, price,
-                              attendee, created_at)
-         select id, order_id, event_id, organization_id, ticket_type_id, user_id, code, 'valid', price, attendee, $10
-         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[],
-                     $8::bigint[], $9::jsonb[])
-              as t (id, order_id, event_id, organization_id, ticket_type_id, user_id, code, price, attendee)",
+        "insert into tickets (id, order_id, event_id, organization_id, ticket_type_id, user_id, code_hash,
+                              code_encrypted, status, price, attendee, created_at)
+         select id, order_id, event_id, organization_id, ticket_type_id, user_id, code_hash, code_encrypted, 'valid',
+                price, attendee, $10
+         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::bytea[],
+                     $8::bigint[], $9::jsonb[], $11::bytea[])
+              as t (id, order_id, event_id, organization_id, ticket_type_id, user_id, code_hash, price, attendee,
+                    code_encrypted)",
         &uuids(|t| t.id.0),
         &uuids(|t| t.order_id.0),
         &uuids(|t| t.event_id.0),
         &uuids(|t| t.organization_id.0),
         &uuids(|t| t.ticket_type_id.0),
         &users as &[Option<Uuid>],
-        &codes,
+        &hashes,
         &prices,
         &attendees,
         now,
+        &encrypted,
     )
     .execute(db)
     .await?;

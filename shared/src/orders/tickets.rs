@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::OrderError;
 use super::order::Attendee;
 use crate::clock::Time;
+use crate::encryption::{Cipher, KeptSecret, Place};
 use crate::error::{Error, Result};
 use crate::ids::{EventId, OrderId, TicketId, TicketTypeId};
 use crate::qr;
@@ -61,10 +62,15 @@ impl Ticket {
     }
 }
 
-pub(super) async fn of_order(db: &mut PgConnection, order_id: OrderId) -> Result<Vec<Ticket>> {
+pub(super) async fn of_order(
+    db: &mut PgConnection,
+    cipher: &Cipher,
+    order_id: OrderId,
+) -> Result<Vec<Ticket>> {
     let tickets = sqlx::query!(
         r#"select t.id as "id: TicketId", t.event_id as "event_id: EventId",
-                  t.ticket_type_id as "ticket_type_id: TicketTypeId", i.name, t.code, t.status as "status: TicketStatus",
+                  t.ticket_type_id as "ticket_type_id: TicketTypeId", i.name, t.code, t.code_hash, t.code_encrypted,
+                  t.status as "status: TicketStatus",
                   t.price, o.currency, t.attendee as "attendee: Json<Attendee>", t.version,
                   t.created_at as "created_at: Time"
            from tickets t join orders o on o.id = t.order_id
@@ -72,21 +78,28 @@ pub(super) async fn of_order(db: &mut PgConnection, order_id: OrderId) -> Result
            where t.order_id = $1 order by t.id"#,
         order_id as _,
     );
-    let tickets = tickets.fetch_all(db).await?.into_iter().map(|row| Ticket {
-        id: row.id,
-        order_id,
-        event_id: row.event_id,
-        ticket_type_id: row.ticket_type_id,
-        ticket_type: row.name,
-        code: row.code,
-        status: row.status,
-        price: row.price,
-        currency: row.currency,
-        attendee: row.attendee.0,
-        version: row.version,
-        created_at: row.created_at,
+    let tickets = tickets.fetch_all(db).await?.into_iter().map(|row| {
+        let code = KeptSecret {
+            plain: row.code,
+            hash: row.code_hash,
+            encrypted: row.code_encrypted,
+        };
+        Ok(Ticket {
+            id: row.id,
+            order_id,
+            event_id: row.event_id,
+            ticket_type_id: row.ticket_type_id,
+            ticket_type: row.name,
+            code: code.reveal(cipher, Place::TicketCode(row.id.0))?,
+            status: row.status,
+            price: row.price,
+            currency: row.currency,
+            attendee: row.attendee.0,
+            version: row.version,
+            created_at: row.created_at,
+        })
     });
-    Ok(tickets.collect())
+    tickets.collect()
 }
 
 /// A ticket as giving back sees it, and what it draws on.

@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::order::Attendee;
 use super::tickets::{Ticket, TicketStatus};
-use super::{OrderError, Reader, same};
+use super::{OrderError, Reader};
 use crate::access::Scope;
 use crate::clock::Time;
+use crate::encryption::{Cipher, KeptSecret, Place};
 use crate::error::Result;
 use crate::events;
 use crate::ids::{EventId, OrderId, OrganizationId, TicketId, TicketTypeId, UserId};
@@ -58,7 +59,7 @@ struct Kept {
     organization_id: OrganizationId,
     user_id: Option<UserId>,
     /// Opens its order to a guest.
-    secret: String,
+    secret: KeptSecret,
     is_sensitive: bool,
 }
 
@@ -73,8 +74,13 @@ pub struct Seen {
 
 /// A ticket, if the reader has it, or may see the tickets of the organization. Its organizer sees of the attendee what
 /// is for organizers to see.
-pub async fn ticket(db: &mut PgConnection, reader: &Reader<'_>, id: TicketId) -> Result<Seen> {
-    let found = kept(db, &[id]).await?.pop();
+pub async fn ticket(
+    db: &mut PgConnection,
+    cipher: &Cipher,
+    reader: &Reader<'_>,
+    id: TicketId,
+) -> Result<Seen> {
+    let found = kept(db, cipher, &[id]).await?.pop();
     let kept = found.ok_or(OrderError::TicketNotFound)?;
     let own = kept.is_of(reader);
     if !own && reader.scope.require(kept.organization_id).is_err() {
@@ -105,6 +111,7 @@ pub struct Wallet {
 /// The tickets of an account: what comes next first, then what is over, the latest first.
 pub async fn wallet(
     db: &mut PgConnection,
+    cipher: &Cipher,
     wanted: &Wallet,
     contact: &Scope,
     now: DateTime<Utc>,
@@ -112,7 +119,7 @@ pub async fn wallet(
 ) -> Result<Page<TicketDetails>> {
     let total = count(db, wanted, now).await?;
     let ids = page(db, wanted, now, paging).await?;
-    let kept = kept(db, &ids).await?.into_iter();
+    let kept = kept(db, cipher, &ids).await?.into_iter();
     let tickets = kept.map(|kept| match wanted.within {
         None => kept.details,
         Some(_) => kept.backstage(contact),
@@ -123,7 +130,7 @@ pub async fn wallet(
 impl Kept {
     fn is_of(&self, reader: &Reader<'_>) -> bool {
         let theirs = reader.user_id.is_some() && reader.user_id == self.user_id;
-        theirs || reader.secret.is_some_and(|told| same(told, &self.secret))
+        theirs || reader.secret.is_some_and(|told| self.secret.is(told))
     }
 
     /// As its organizer sees it.
@@ -180,13 +187,14 @@ async fn page(
 }
 
 /// Tickets in the order in which they are named.
-async fn kept(db: &mut PgConnection, ids: &[TicketId]) -> Result<Vec<Kept>> {
+async fn kept(db: &mut PgConnection, cipher: &Cipher, ids: &[TicketId]) -> Result<Vec<Kept>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let tickets = sqlx::query!(
         r#"select t.id as "id: TicketId", t.order_id as "order_id: OrderId", t.event_id as "event_id: EventId",
                   t.organization_id as "organization_id: OrganizationId", t.user_id as "user_id: UserId",
-                  t.ticket_type_id as "ticket_type_id: TicketTypeId", i.name as ticket_type, t.code,
-                  t.status as "status: TicketStatus", t.price, o.currency, o.secret,
+                  t.ticket_type_id as "ticket_type_id: TicketTypeId", i.name as ticket_type,
+                  t.code, t.code_hash, t.code_encrypted,
+                  t.status as "status: TicketStatus", t.price, o.currency, o.secret, o.secret_hash, o.secret_encrypted,
                   t.attendee as "attendee: Json<Attendee>", t.version, t.created_at as "created_at: Time",
                   e.title, e.slug, e.status as "event_status: events::Status", e.starts_at as "starts_at: Time",
                   e.ends_at as "ends_at: Time", e.time_zone, e.is_sensitive, v.name as "venue_name?", v.city as "city?",
@@ -203,38 +211,51 @@ async fn kept(db: &mut PgConnection, ids: &[TicketId]) -> Result<Vec<Kept>> {
            order by wanted.place"#,
         &ids,
     );
-    let tickets = tickets.fetch_all(db).await?.into_iter().map(|row| Kept {
-        organization_id: row.organization_id,
-        user_id: row.user_id,
-        secret: row.secret,
-        is_sensitive: row.is_sensitive,
-        details: TicketDetails {
-            ticket: Ticket {
-                id: row.id,
-                order_id: row.order_id,
-                event_id: row.event_id,
-                ticket_type_id: row.ticket_type_id,
-                ticket_type: row.ticket_type,
-                code: row.code,
-                status: row.status,
-                price: row.price,
-                currency: row.currency,
-                attendee: row.attendee.0,
-                version: row.version,
-                created_at: row.created_at,
+    let tickets = tickets.fetch_all(db).await?.into_iter().map(|row| {
+        let code = KeptSecret {
+            plain: row.code,
+            hash: row.code_hash,
+            encrypted: row.code_encrypted,
+        };
+        let code = code.reveal(cipher, Place::TicketCode(row.id.0))?;
+        let secret = KeptSecret {
+            plain: row.secret,
+            hash: row.secret_hash,
+            encrypted: row.secret_encrypted,
+        };
+        Ok(Kept {
+            organization_id: row.organization_id,
+            user_id: row.user_id,
+            secret,
+            is_sensitive: row.is_sensitive,
+            details: TicketDetails {
+                ticket: Ticket {
+                    id: row.id,
+                    order_id: row.order_id,
+                    event_id: row.event_id,
+                    ticket_type_id: row.ticket_type_id,
+                    ticket_type: row.ticket_type,
+                    code,
+                    status: row.status,
+                    price: row.price,
+                    currency: row.currency,
+                    attendee: row.attendee.0,
+                    version: row.version,
+                    created_at: row.created_at,
+                },
+                event: TicketEvent {
+                    title: row.title,
+                    slug: row.slug,
+                    status: row.event_status,
+                    starts_at: row.starts_at,
+                    ends_at: row.ends_at,
+                    time_zone: row.time_zone,
+                    venue_name: row.venue_name,
+                    city: row.city,
+                },
+                sessions: row.sessions.0,
             },
-            event: TicketEvent {
-                title: row.title,
-                slug: row.slug,
-                status: row.event_status,
-                starts_at: row.starts_at,
-                ends_at: row.ends_at,
-                time_zone: row.time_zone,
-                venue_name: row.venue_name,
-                city: row.city,
-            },
-            sessions: row.sessions.0,
-        },
+        })
     });
-    Ok(tickets.collect())
+    tickets.collect()
 }

@@ -53,11 +53,11 @@ impl Process {
 
 /// Every secret that occurred.
 #[derive(Default)]
-struct Secrets(BTreeSet<String>);
+pub(super) struct Secrets(pub BTreeSet<String>);
 
 impl Secrets {
     /// Takes note of what an answer holds under the names that secrets have.
-    fn of(&mut self, answer: &Value) {
+    pub fn of(&mut self, answer: &Value) {
         const NAMES: [&str; 8] = [
             "access_token",
             "client_secret",
@@ -85,7 +85,7 @@ impl Secrets {
     }
 
     /// What stands behind `token=` or `secret=` in the mails.
-    fn of_mails(&mut self, world: &World) {
+    pub fn of_mails(&mut self, world: &World) {
         for mail in world.inbox.messages() {
             let text = mail.text.clone().unwrap_or_default();
             for name in ["token=", "secret="] {
@@ -98,7 +98,7 @@ impl Secrets {
     }
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().expect("text")
 }
 

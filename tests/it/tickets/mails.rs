@@ -16,7 +16,7 @@ use super::*;
 use crate::orders::{again, event_of, free_order, place_of};
 
 /// The only mail there is with these words in its subject.
-pub(super) fn mail_about(world: &World, subject: &str) -> Arc<Message> {
+pub(crate) fn mail_about(world: &World, subject: &str) -> Arc<Message> {
     let all = world.inbox.messages().into_iter();
     let mut about: Vec<_> = all.filter(|mail| mail.subject.contains(subject)).collect();
     assert_eq!(about.len(), 1, "{subject}: {:?}", world.inbox.messages());
@@ -267,12 +267,12 @@ async fn a_whole_batch_is_confirmed_in_one_go() {
     .await;
 }
 
-/// Copies of an order with its items and tickets, which nobody has paid.
+/// Copies of an order with its items and tickets, which nobody has paid, as the version before writes them.
 const BATCH: &str = "
     with copy as (
         insert into orders (id, organization_id, event_id, email, secret, status, method, currency, total, refund_policy,
                             attendees, hold, payment_deadline, placed_at, asked_at)
-        select gen_random_uuid(), organization_id, event_id, 'copy' || n || '@example.org', secret, status, method,
+        select gen_random_uuid(), organization_id, event_id, 'copy' || n || '@example.org', 'secret' || n, status, method,
                currency, total, refund_policy, attendees, hold, payment_deadline, placed_at, asked_at
         from orders, generate_series(1, 256) n where id = $1::uuid
         returning id

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::encryption::{Cipher, Place};
 use crate::error::{Error, Result};
 use crate::ids::{AttemptId, EventId, TicketTypeId, UserId};
 use crate::orders::{OrderError, PlacedOrder};
@@ -14,9 +15,12 @@ use crate::orders::{OrderError, PlacedOrder};
 /// changed since it was seen; then nothing of it may be committed.
 pub(super) async fn insert(
     db: &mut PgConnection,
+    cipher: &Cipher,
     orders: &[&PlacedOrder],
     now: DateTime<Utc>,
 ) -> Result<bool> {
+    let kept = |o: &&PlacedOrder| cipher.keep(Place::OrderSecret(o.id.0), &o.secret);
+    let (hashes, encrypted): (Vec<Vec<u8>>, Vec<Vec<u8>>) = orders.iter().map(kept).unzip();
     let uuids =
         |of: fn(&PlacedOrder) -> Uuid| -> Vec<Uuid> { orders.iter().map(|o| of(o)).collect() };
     let texts = |of: fn(&PlacedOrder) -> &str| -> Vec<String> {
@@ -41,13 +45,15 @@ pub(super) async fn insert(
              from ticket_types t where t.id = any($17::uuid[])
          ), placed as (
              insert into orders (id, organization_id, event_id, user_id, email, status, method, currency, total,
-                                 refund_policy, attendees, hold, payment_deadline, secret, placed_at, asked_at)
+                                 refund_policy, attendees, hold, payment_deadline, secret_hash, secret_encrypted,
+                                 placed_at, asked_at)
              select id, organization_id, event_id, user_id, email, 'pending', method, currency, total,
-                    refund_policy, attendees, hold, payment_deadline, secret, $14, $14
+                    refund_policy, attendees, hold, payment_deadline, secret_hash, secret_encrypted, $14, $14
              from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
-                         $8::bigint[], $9::jsonb[], $10::jsonb[], $11::jsonb[], $12::timestamptz[], $13::text[])
+                         $8::bigint[], $9::jsonb[], $10::jsonb[], $11::jsonb[], $12::timestamptz[], $13::bytea[],
+                         $28::bytea[])
                   as o (id, organization_id, event_id, user_id, email, method, currency,
-                        total, refund_policy, attendees, hold, payment_deadline, secret)
+                        total, refund_policy, attendees, hold, payment_deadline, secret_hash, secret_encrypted)
          ), items as (
              insert into order_items (order_id, position, ticket_type_id, name, quantity, price)
              select order_id, position, ticket_type_id, i.name, quantity, i.price
@@ -75,7 +81,7 @@ pub(super) async fn insert(
         &attendees,
         &holds,
         &deadlines,
-        &texts(|o| &o.secret),
+        &hashes,
         now,
         &items.orders,
         &items.positions,
@@ -90,6 +96,7 @@ pub(super) async fn insert(
         &attempts.methods,
         &attempts.tokens as &[Option<String>],
         &attempts.return_urls as &[Option<String>],
+        &encrypted,
     )
     .fetch_one(db)
     .await
