@@ -11,6 +11,7 @@ mod invariants;
 mod limits;
 mod methods;
 mod money;
+mod paid_twice;
 mod payable;
 mod placing;
 mod rush;

@@ -4,6 +4,7 @@ mod giving_back;
 pub(crate) mod mails;
 mod news;
 mod reading;
+mod unmailed;
 mod wallet;
 
 use std::io::Cursor;

@@ -327,9 +327,10 @@ pub(super) async fn apply(db: &mut PgConnection, moves: &[Move]) -> Result<()> {
     };
     sqlx::query!(
         "update orders o
-         set status = m.status, reason = m.reason, paid = o.paid + m.paid, refunded = o.refunded + m.refunded,
-             client_secret = m.client_secret, payment_url = coalesce(m.payment_url, o.payment_url),
-             version = version + 1
+         -- Money that comes when an order is over does not change why it is over.
+         set status = m.status, reason = case when m.status = o.status then o.reason else m.reason end,
+             paid = o.paid + m.paid, refunded = o.refunded + m.refunded, client_secret = m.client_secret,
+             payment_url = coalesce(m.payment_url, o.payment_url), version = version + 1
          from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[])
               as m (id, status, reason, paid, refunded, client_secret, payment_url)
          where o.id = m.id",

@@ -120,6 +120,39 @@ async fn money_comes_late_and_the_event_is_cancelled() {
     .await;
 }
 
+/// Why the order is over does not change with the money that comes for it.
+#[tokio::test]
+async fn money_comes_late_for_an_order_that_was_called_off_with_its_event() {
+    world_with(&HASTY, async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 10).await;
+        let stripe = world.stripe();
+        stripe.misbehave("payment_intents.create", Fault::HoldBefore, 1);
+        let new = card_order(&event, 2, "pm_card_visa");
+        let order = bought(world, &world.stranger(), &new).await;
+        cancel_event(&organizer, &event).await;
+        world.run_jobs().await;
+        let called_off = again(&world.stranger(), &order).await;
+        assert_eq!(called_off["status"], "cancelled", "{called_off}");
+        charged_late(world).await;
+        world.stripe().deliver_webhooks(Bring::AsMade).await;
+        world.run_jobs().await;
+        let order = has_gone_back(world, &order).await;
+        assert_eq!(order["reason"], "event_cancelled");
+        let mails = mails(world);
+        let subjects = mails.iter().map(|(subject, _)| subject.as_str());
+        let mut subjects: Vec<&str> = subjects.collect();
+        subjects.sort_unstable();
+        let expected = [
+            "Rope Basics is cancelled",
+            "Your payment for Rope Basics goes back",
+            "Your refund for Rope Basics",
+        ];
+        assert_eq!(subjects, expected);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn money_comes_late_and_the_places_are_gone() {
     world_with(&HASTY, async |world| {
