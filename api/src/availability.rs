@@ -1,7 +1,6 @@
 //! Routes of what can be bought right now.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
@@ -17,9 +16,6 @@ use crate::events::find;
 use crate::http::allowed::Public;
 use crate::http::answer::Reply;
 use crate::http::tags::Tag;
-
-/// How often a stream without news says that it lives; so it is found out, too, that nobody listens any more.
-const STILL_HERE: Duration = Duration::from_secs(5);
 
 pub struct AvailabilityPaths;
 
@@ -43,7 +39,8 @@ impl AvailabilityPaths {
     /// Follow what is left of an event
     ///
     /// Server-sent events: what is left now, then again whenever that has changed, at most four times a second. The
-    /// stream ends when the event is no more, or when the server does; connect again.
+    /// stream ends when the event is no more, when the server or your session does, and after some minutes: connect again.
+    /// A caller and a network may follow so many streams at a time and no more.
     ///
     /// Errors: EVENT_NOT_FOUND
     #[oai(
@@ -66,8 +63,7 @@ impl AvailabilityPaths {
             Some((latest, watched))
         });
         let news = news.filter_map(async |latest| latest.map(Arc::unwrap_or_clone));
-        let news = news.take_until(public.until_the_end()).boxed();
-        Ok(EventStream::new(news).keep_alive(STILL_HERE))
+        Ok(public.stream(&[], news)?)
     }
 
     /// What is left of a ticket type

@@ -39,6 +39,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::limits::Limiter;
+use crate::http::streams::Streams;
 use crate::http::{aliases, cors, envelope, errors, etag, observe};
 
 /// Where the operations of the current version live; `/api` leads there too.
@@ -201,6 +202,7 @@ enum Part {
 /// A part of the interface. What is wrapped last is asked first.
 fn endpoint(app: App, stop: CancellationToken, part: Part) -> impl Endpoint + 'static {
     let limiter = Arc::new(Limiter::new(app.redis.clone(), &app.config.limits));
+    let streams = Arc::new(Streams::new(&app.config.http));
     let cors = cors::Cors::new(&app.config.http.cors_origins);
     let mut routes = Route::new();
     if part != Part::Public {
@@ -221,6 +223,7 @@ fn endpoint(app: App, stop: CancellationToken, part: Part) -> impl Endpoint + 's
         .around(move |next, request| cors::answer(next, request, cors.clone()))
         .around(observe::observe)
         .data(limiter)
+        .data(streams)
         .data(stop)
         .data(app)
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::{EventStream, Json};
@@ -38,9 +37,6 @@ pub(crate) const CONTACT: Right = Right {
 /// How long an answer is waited for at most, and by default.
 const LONGEST_WAIT: u64 = 30;
 const USUAL_WAIT: u64 = 10;
-
-/// How often a stream without news says that it lives.
-const STILL_HERE: Duration = Duration::from_secs(5);
 
 impl Versioned for Order {
     fn version(&self) -> i64 {
@@ -195,7 +191,9 @@ impl Orders {
 
     /// Follow an order
     ///
-    /// Server-sent events: the order as it is, then again with every change, until it waits for nothing any more.
+    /// Server-sent events: the order as it is, then again with every change, until it waits for nothing any more. The
+    /// stream ends, too, when what let you see the order does (your session, your key, your rights), and after some minutes:
+    /// connect again. A caller and a network may follow so many streams at a time and no more.
     ///
     /// Errors: ORDER_NOT_FOUND
     #[oai(
@@ -225,8 +223,7 @@ impl Orders {
         // Whoever may not see it hears so at once.
         orders::read(&following.app, &following.reader(), order_id.0).await?;
         let news = stream::unfold(following, Following::next);
-        let news = news.take_until(public.until_the_end()).boxed();
-        Ok(EventStream::new(news).keep_alive(STILL_HERE))
+        Ok(public.stream(&[READ, CONTACT], news)?)
     }
 }
 

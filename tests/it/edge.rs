@@ -3,3 +3,4 @@
 mod addresses;
 mod connections;
 mod listeners;
+mod streams;

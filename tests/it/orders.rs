@@ -23,8 +23,9 @@ use tests::{Answer, Client, World, on_sale, standard, workshop};
 
 /// Everybody comes from one address, and nobody is told to come later, however slow the machine and however many other tests
 /// share it.
-pub(crate) const CROWD: [(&str, &str); 3] = [
+pub(crate) const CROWD: [(&str, &str); 4] = [
     ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0"),
+    ("HOLDFAST_HTTP_STREAMS_PER_NETWORK", "0"),
     ("HOLDFAST_HOLDS_PER_ADDRESS", "10000"),
     ("HOLDFAST_DATABASE_ACQUIRE_TIMEOUT", "1m"),
 ];

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::address::Address;
 use super::limits::Limiter;
 use super::observe::{self, RequestId};
+use super::streams::Streams;
 
 /// Who is calling, and what every request may carry.
 pub(super) struct Access {
@@ -25,6 +26,9 @@ pub(super) struct Access {
     pub request_id: RequestId,
     pub idempotency_key: Option<String>,
     pub address: String,
+    /// What limits count an address by.
+    pub network: String,
+    pub streams: Arc<Streams>,
     pub user_agent: Option<String>,
     pub if_match: Option<String>,
     pub stop: CancellationToken,
@@ -104,6 +108,7 @@ impl Access {
                 return Err(Invalid::field(place, "must not contain the character NUL").into());
             }
         }
+        let address = Address::of(request, &app.config.http);
         Ok(Self {
             app: app.clone(),
             caller: if counted {
@@ -115,7 +120,9 @@ impl Access {
             method: request.method().to_string(),
             path: request.uri().to_string(),
             idempotency_key: header(request, "Idempotency-Key")?,
-            address: Address::of(request, &app.config.http).to_string(),
+            address: address.to_string(),
+            network: address.network(),
+            streams: request.data().cloned().expect("every request has them"),
             user_agent: request.header("user-agent").map(str::to_owned),
             if_match: header(request, "If-Match")?,
             stop: request.data().cloned().unwrap_or_default(),

@@ -2,8 +2,8 @@
 //!
 //! A request passes, from the outside in: [`observe`] (request id, log, figures, security headers, [`caching`]), [`cors`],
 //! compression, [`envelope`], [`errors`] (every failure becomes the one body), [`etag`], [`aliases`]. Then the
-//! route: [`access`] finds out who is calling, [`address`] from where, [`allowed`] what they may do, [`body`] reads and checks what they sent,
-//! [`answer`] is what they get. [`document`] describes all of it, and [`described`] holds requests against it.
+//! route: [`access`] finds out who is calling, [`address`] from where, [`allowed`] what they may do, [`body`] reads and
+//! checks what they sent, [`answer`] is what they get, [`streams`] what they follow. [`document`] describes all of it, and [`described`] holds requests against it.
 
 mod access;
 pub mod address;
@@ -22,4 +22,5 @@ pub mod limits;
 pub mod observe;
 pub mod once;
 mod rendered;
+pub mod streams;
 pub mod tags;

@@ -42,23 +42,57 @@ pub async fn by_api_key(
     {
         touch(db, row.id, row.organization_id, cause, now).await?;
     }
-    let grants = row.scopes.into_iter().map(|scope| {
+    Ok(service(row.id, row.organization_id, row.scopes))
+}
+
+/// The service of a key, if it counts: whoever follows a stream does not present the key again.
+pub(super) async fn by_id(
+    db: &mut PgConnection,
+    id: ApiKeyId,
+    now: DateTime<Utc>,
+) -> Result<Caller> {
+    let row = sqlx::query!(
+        "select organization_id, scopes from api_keys
+         where id = $1 and revoked_at is null and (expires_at is null or expires_at > $2)",
+        id as _,
+        now,
+    );
+    let row = row.fetch_optional(db).await?;
+    let row = row.ok_or(AccessError::UnknownKey)?;
+    Ok(service(id, row.organization_id, row.scopes))
+}
+
+fn service(id: ApiKeyId, organization_id: OrganizationId, scopes: Vec<String>) -> Caller {
+    let grants = scopes.into_iter().map(|scope| {
         let (resource, action) = scope.split_once(':').unwrap_or((&scope, ""));
         Grant {
-            organization_id: row.organization_id,
+            organization_id,
             resource: resource.to_owned(),
             action: action.to_owned(),
         }
     });
-    Ok(Caller {
-        actor: Actor::ApiKey(row.id),
+    Caller {
+        actor: Actor::ApiKey(id),
         session: None,
         grants: Arc::new(Grants {
             everything: false,
-            organizations: vec![row.organization_id],
+            organizations: vec![organization_id],
             list: grants.collect(),
         }),
-    })
+    }
+}
+
+/// Whether somebody who presents this key is let in.
+pub async fn key_counts(db: &mut PgConnection, key: &str, now: DateTime<Utc>) -> Result<bool> {
+    let counts = sqlx::query_scalar!(
+        r#"select exists(
+               select from api_keys
+               where hash = $1 and revoked_at is null and (expires_at is null or expires_at > $2)
+           ) as "counts!""#,
+        hash(key),
+        now,
+    );
+    Ok(counts.fetch_one(db).await?)
 }
 
 /// Last use is kept to the minute, so that a busy key is neither a busy row nor all of the feed.

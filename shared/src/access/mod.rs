@@ -25,16 +25,18 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::app::App;
 use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{ApiKeyId, LoginSessionId, OrganizationId, RoleId, UserId};
 
 pub use held::Held;
-pub use keys::{INTERNAL, by_api_key, create_api_key};
+pub use keys::{INTERNAL, by_api_key, create_api_key, key_counts};
 pub(crate) use keys::{hash as hash_of_key, store_api_key};
 pub use people::by_access_token;
 pub(crate) use people::sessions_ended;
 pub(crate) use rights::RightsInMemory;
 pub use rights::{Whose, changed};
+pub(crate) use tokens::DEVELOPMENT_KEY;
 pub use tokens::{AccessToken, Tokens};
 
 /// Something one can be allowed to do, as the rows of `role_rights` spell it.
@@ -209,6 +211,12 @@ impl Caller {
         }
     }
 
+    /// Whether nobody said who is calling.
+    #[must_use]
+    pub fn is_stranger(&self) -> bool {
+        self.actor == Actor::Stranger
+    }
+
     /// Where the caller holds this right.
     pub fn scope(&self, right: Right) -> Result<Scope> {
         self.known()?;
@@ -284,6 +292,21 @@ impl Caller {
             return Err(AccessError::Missing.into());
         }
         Ok(())
+    }
+}
+
+/// The same caller as of now. Fails when their session is over or their key does not count any more.
+pub async fn again(app: &App, caller: &Caller) -> Result<Caller> {
+    match (caller.actor, caller.session) {
+        (Actor::User(user_id), Some(session_id)) => {
+            let person = Person {
+                user_id,
+                session_id,
+            };
+            people::by_session(app, person).await
+        }
+        (Actor::ApiKey(id), _) => keys::by_id(&mut *app.read().await?, id, app.clock.now()).await,
+        _ => Ok(caller.clone()),
     }
 }
 

@@ -30,8 +30,12 @@ const ENDED_KEPT: Duration = Duration::from_mins(10);
 /// The person who presents this token.
 pub async fn by_access_token(app: &App, token: &str) -> Result<Caller> {
     let now = app.clock.now();
-    let person = app.tokens.read(token, now)?.person;
-    let stamp = alive(app, person, now).await?;
+    by_session(app, app.tokens.read(token, now)?.person).await
+}
+
+/// The person of a session, if it is alive.
+pub(super) async fn by_session(app: &App, person: Person) -> Result<Caller> {
+    let stamp = alive(app, person, app.clock.now()).await?;
     Ok(Caller {
         actor: Actor::User(person.user_id),
         session: Some(person.session_id),

@@ -18,10 +18,8 @@ use crate::error::{Error, Result};
 use crate::ids::{LoginSessionId, UserId};
 
 /// Signs in development, where nobody is asked for a key. Everybody knows it.
-const DEVELOPMENT: (&str, &str) = (
-    "development",
-    "holdfast-development-key-that-everybody-knows",
-);
+const DEVELOPMENT: (&str, &str) = ("development", DEVELOPMENT_KEY);
+pub(crate) const DEVELOPMENT_KEY: &str = "holdfast-development-key-that-everybody-knows";
 
 /// A token as it is handed out.
 #[derive(Debug, Clone)]

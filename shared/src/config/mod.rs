@@ -293,6 +293,8 @@ settings! {
     stripe: Stripe {
         /// Secret key, `sk_…` or, better, a restricted one, `rk_…`; empty lets nobody pay by card.
         secret_key: Option<StripeKey> = "",
+        /// Let production start with a key of Stripe's test mode, for a rehearsal: no money moves.
+        allow_test_keys: bool = "false",
         /// Where Stripe's API is. Production needs https.
         url: Url = "https://api.stripe.com",
         /// Secrets that sign what Stripe sends to `/api/v1/webhooks/stripe`, `whsec_…` separated by commas. Any of them will do, so that one can be changed without a gap.

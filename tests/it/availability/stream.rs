@@ -57,6 +57,7 @@ async fn a_thousand_who_follow_cost_one_look() {
     let url = redis.url();
     let settings = [
         ("HOLDFAST_LIMITS_ANONYMOUS_PER_MINUTE", "0"),
+        ("HOLDFAST_HTTP_STREAMS_PER_NETWORK", "0"),
         ("REDIS_URL", &url),
     ];
     world_with(&settings, async |world| {
