@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use shared::App;
 use shared::config::{Config, Mode};
+use shared::production::{self, Obstacle};
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -77,11 +78,19 @@ pub async fn doctor() -> anyhow::Result<ExitCode> {
 
 async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Fine("the settings are valid".into())];
+    if config.general.mode == Mode::Production {
+        findings.extend(production::in_settings(config).into_iter().map(stops));
+    }
     findings.extend(postgres(config).await);
     findings.extend(redis(config).await);
     findings.push(mail(config).await);
     findings.extend(stripe(config).await);
     findings
+}
+
+/// What keeps production from starting.
+fn stops(obstacle: Obstacle) -> Finding {
+    Wrong(obstacle.what, obstacle.remedy)
 }
 
 async fn postgres(config: &Config) -> Vec<Finding> {
@@ -104,14 +113,24 @@ async fn postgres(config: &Config) -> Vec<Finding> {
             )];
         }
     };
+    let missing = run::missing_migrations(config).await;
     let mut findings = match facts(&mut connection).await {
-        Ok(facts) => facts.judge(),
+        Ok(facts) => facts.judge(config.general.mode, matches!(missing, Ok(0))),
         Err(error) => vec![Wrong(
             format!("Postgres does not answer a simple question: {error}"),
             "Its log says more.".into(),
         )],
     };
-    findings.push(match run::missing_migrations(config).await {
+    if config.general.mode == Mode::Production && matches!(missing, Ok(0)) {
+        findings.extend(match run::obstacles_in_database(config).await {
+            Ok(obstacles) => obstacles.into_iter().map(stops).collect(),
+            Err(error) => vec![Wrong(
+                format!("the database cannot be searched for demo data: {error:#}"),
+                "Its log says more.".into(),
+            )],
+        });
+    }
+    findings.push(match missing {
         Ok(0) => Fine("the database has the current schema".into()),
         Ok(missing) => Wrong(
             format!("the database lacks {missing} migrations"),
@@ -137,6 +156,7 @@ struct PostgresFacts {
     /// Extensions that are there to be used.
     extensions: Vec<String>,
     can_create: bool,
+    superuser: bool,
     recovering: bool,
 }
 
@@ -146,6 +166,7 @@ async fn facts(connection: &mut PgConnection) -> sqlx::Result<PostgresFacts> {
                 current_setting('server_version') as version,
                 array(select name::text from pg_available_extensions) as extensions,
                 has_database_privilege(current_database(), 'create') as can_create,
+                (select rolsuper from pg_roles where rolname = current_user) as superuser,
                 pg_is_in_recovery() as recovering",
     )
     .fetch_one(connection)
@@ -153,7 +174,8 @@ async fn facts(connection: &mut PgConnection) -> sqlx::Result<PostgresFacts> {
 }
 
 impl PostgresFacts {
-    fn judge(&self) -> Vec<Finding> {
+    /// The role of the API and of workers need not own the database: migrations can have one of their own.
+    fn judge(&self, mode: Mode, is_migrated: bool) -> Vec<Finding> {
         let mut findings = vec![if self.number >= OLDEST_POSTGRES {
             Fine(format!("Postgres {} answers", self.version))
         } else {
@@ -170,10 +192,16 @@ impl PostgresFacts {
                 ));
             }
         }
-        if !self.can_create {
+        if !self.can_create && !is_migrated {
             findings.push(Wrong(
-                "the user of DATABASE_URL may not create a schema".into(),
-                "Make it the owner of the database: alter database … owner to …".into(),
+                "the role of DATABASE_URL may not create a schema".into(),
+                "Run `holdfast migrate` as the role that owns the database.".into(),
+            ));
+        }
+        if self.superuser && mode == Mode::Production {
+            findings.push(Doubtful(
+                "the role of DATABASE_URL is a superuser, who may read files and run programs of the server".into(),
+                "Give the API and workers a role of their own: see docker/postgres/roles.sql.".into(),
             ));
         }
         if self.recovering {
@@ -354,7 +382,8 @@ fn judge_stripe(config: &Config) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     match (config.general.mode, key.is_live()) {
-        (Mode::Production, false) => findings.push(Doubtful(
+        // Where they are not allowed, that is an obstacle of its own.
+        (Mode::Production, false) if config.stripe.allow_test_keys => findings.push(Doubtful(
             "the key of Stripe is for tests, so no money moves".into(),
             "Set HOLDFAST_STRIPE_SECRET_KEY to a live key.".into(),
         )),
@@ -396,23 +425,28 @@ mod tests {
             version: "15.18".into(),
             extensions: App::extensions_needed().into_iter().collect(),
             can_create: true,
+            superuser: false,
             recovering: false,
         };
-        assert_eq!(good.judge(), [Fine("Postgres 15.18 answers".into())]);
+        assert_eq!(
+            good.judge(Mode::Production, true),
+            [Fine("Postgres 15.18 answers".into())]
+        );
         let bad = PostgresFacts {
             number: 140_005,
             version: "14.5".into(),
             extensions: vec!["btree_gist".into(), "hstore".into(), "unaccent".into()],
             can_create: false,
+            superuser: true,
             recovering: true,
         };
         assert_eq!(
-            wrong(&bad.judge()),
+            wrong(&bad.judge(Mode::Development, false)),
             [
                 "Postgres is 14.5",
                 "Postgres has no extension pg_trgm",
                 "Postgres has no extension pgcrypto",
-                "the user of DATABASE_URL may not create a schema",
+                "the role of DATABASE_URL may not create a schema",
                 "Postgres is a read-only replica",
             ]
         );
@@ -490,7 +524,8 @@ mod tests {
             ),
             (secrets, "whsec_1"),
         ];
-        let in_production = |value| about(&[&production[..], &[(key, value)]].concat());
+        let allowed = ("HOLDFAST_STRIPE_ALLOW_TEST_KEYS", "true");
+        let in_production = |value| about(&[&production[..], &[allowed, (key, value)]].concat());
         assert!(about(&[]).contains("no key of Stripe"));
         assert!(about(&[(key, "sk_test_1")]).contains("noticed late"));
         assert_eq!(about(&[(key, "sk_test_1"), (secrets, "whsec_1")]), "");

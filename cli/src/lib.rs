@@ -5,6 +5,8 @@ mod admin;
 #[cfg(feature = "product")]
 mod doctor;
 #[cfg(feature = "product")]
+mod fitness;
+#[cfg(feature = "product")]
 mod health;
 mod migrations;
 #[cfg(feature = "product")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shared::config::Config;
 
-use crate::{admin, doctor, health, reference, run, serve, settings, up};
+use crate::{admin, doctor, fitness, health, reference, run, serve, settings, up};
 
 #[derive(clap::Args)]
 pub struct Audit {
@@ -58,9 +58,9 @@ impl Command {
             Self::Seed => run::seed(Arc::new(config()?))
                 .await
                 .map(|()| ExitCode::SUCCESS),
-            Self::Reconcile => run::reconcile(Arc::new(config()?)).await,
-            Self::Audit(Audit { day }) => run::audit(Arc::new(config()?), day).await,
-            Self::Admin(admin) => admin.run(config()?).await,
+            Self::Reconcile => run::reconcile(Arc::new(fit_config()?)).await,
+            Self::Audit(Audit { day }) => run::audit(Arc::new(fit_config()?), day).await,
+            Self::Admin(admin) => admin.run(fit_config()?).await,
             Self::Doctor => doctor::doctor().await,
             Self::Health(options) => health::health(options, &config()?).await,
             Self::Sandbox(options) => serve::sandbox(options).await,
@@ -75,6 +75,13 @@ impl Command {
             }
         }
     }
+}
+
+/// The settings of what signs, encrypts or pays without being the API or a worker, which look into the database as well.
+fn fit_config() -> anyhow::Result<Config> {
+    let config = config()?;
+    fitness::of_settings(&config)?;
+    Ok(config)
 }
 
 fn config() -> anyhow::Result<Config> {

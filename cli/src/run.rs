@@ -15,10 +15,13 @@ use shared::accounts::{self, NewAccount, passwords};
 use shared::clock::Clock;
 use shared::config::{Config, Mode};
 use shared::ids;
+use shared::production::{self, Obstacle};
 use shared::seed::{self, DEMO_ADMIN, DEMO_KEY, DEMO_ORGANIZER, DEMO_PASSWORD};
 use shared::{orders, stock, telemetry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::fitness::Look;
 
 /// Serves the API until `stop`, then finishes what it has begun.
 pub async fn api(
@@ -27,7 +30,12 @@ pub async fn api(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let _telemetry = telemetry::init(&config.telemetry, "api")?;
-    api::serve(App::new(config, Clock::System)?, listener, stop).await
+    let (app, stop) = (App::new(config, Clock::System)?, stop.child_token());
+    let look = Look::begin(&app, &stop).await?;
+    let served = api::serve(app, listener, stop.clone()).await;
+    stop.cancel();
+    look.end().await?;
+    served
 }
 
 /// Runs jobs until `stop`, then finishes what it has begun. Health and figures are answered meanwhile.
@@ -40,6 +48,7 @@ pub async fn worker(config: Arc<Config>, stop: CancellationToken) -> anyhow::Res
     let app = App::new(config, Clock::System)?;
     // Whichever of the two ends takes the other with it; the health is told to the end.
     let (stop, over) = (stop.child_token(), CancellationToken::new());
+    let look = Look::begin(&app, &stop).await?;
     let working = async {
         let worked = worker::run(app.clone(), stop.clone()).await;
         over.cancel();
@@ -51,6 +60,8 @@ pub async fn worker(config: Arc<Config>, stop: CancellationToken) -> anyhow::Res
         served
     };
     let (worked, served) = Box::pin(async { tokio::join!(working, serving) }).await;
+    stop.cancel();
+    look.end().await?;
     worked.and(served)
 }
 
@@ -143,6 +154,11 @@ pub fn stripe(stand_in: StripeStandIn) -> anyhow::Result<Stripe> {
         },
     };
     Ok(Stripe::start(stand_in.listen, options)?)
+}
+
+/// What keeps production from starting, as far as the database says.
+pub async fn obstacles_in_database(config: &Config) -> anyhow::Result<Vec<Obstacle>> {
+    Ok(production::in_database(&app(config)?).await?)
 }
 
 /// Whether Stripe answers and takes the key.

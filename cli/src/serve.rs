@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use shared::config::Config;
+use shared::production::SANDBOX_WEBHOOK_SECRET;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +38,7 @@ pub struct Sandbox {
     #[arg(long)]
     webhooks: Option<String>,
     /// What its webhooks are signed with
-    #[arg(long, default_value = "whsec_sandbox")]
+    #[arg(long, default_value = SANDBOX_WEBHOOK_SECRET)]
     webhook_secret: String,
 }
 

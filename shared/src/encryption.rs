@@ -22,10 +22,8 @@ use crate::ids;
 use crate::jobs::{Job, Queue};
 
 /// Encrypts in development, where nobody is asked for a key. Everybody knows it.
-const DEVELOPMENT: (&str, &str) = (
-    "development",
-    "holdfast-development-encryption-that-everybody-knows",
-);
+const DEVELOPMENT: (&str, &str) = ("development", DEVELOPMENT_KEY);
+pub(crate) const DEVELOPMENT_KEY: &str = "holdfast-development-encryption-that-everybody-knows";
 
 /// The form of what is encrypted. A later one can be told from it.
 const VERSION: u8 = 1;

@@ -10,7 +10,7 @@
 //! The business itself: [`accounts`] (people, and where they are signed in), [`organizations`] (who sells, and who
 //! belongs to them), [`roles`] and [`api_keys`] (what people and services may do there), [`venues`] (where it takes
 //! place), [`events`] (what takes place, and what is on sale of it), [`stock`] (what of it is free right now), [`holds`] (places set aside for a
-//! buyer), [`orders`] (what is bought, paid, given out and given back), [`qr`] (what a ticket shows at the door), [`seed`] (a small world to look at). Work for later is described in [`jobs`] and done by the `worker` crate.
+//! buyer), [`orders`] (what is bought, paid, given out and given back), [`qr`] (what a ticket shows at the door), [`seed`] (a small world to look at), [`production`] (what must not be where money moves). Work for later is described in [`jobs`] and done by the `worker` crate.
 
 pub mod access;
 pub mod accounts;
@@ -33,6 +33,7 @@ pub mod orders;
 pub mod organizations;
 pub mod page;
 pub mod patch;
+pub mod production;
 pub mod qr;
 pub mod roles;
 pub mod seed;

@@ -37,6 +37,18 @@ const ATTENDEES: [&str; 10] = [
 
 const ORGANIZER: &str = "Lighthouse Events";
 
+/// The addresses of all demo accounts.
+#[must_use]
+pub fn demo_emails() -> Vec<String> {
+    let attendees = (1..=ATTENDEES.len()).map(attendee);
+    let others = [DEMO_ADMIN, DEMO_ORGANIZER].map(str::to_owned);
+    others.into_iter().chain(attendees).collect()
+}
+
+fn attendee(number: usize) -> String {
+    format!("attendee{number}@holdfast.example")
+}
+
 /// Makes the demo data unless it is there already. The caller has checked that this is development.
 pub async fn demo(app: &App) -> Result<()> {
     // Hashing takes long, so all of them share one hash, and it is made before the transaction begins.
@@ -87,8 +99,7 @@ async fn people(tx: &mut Tx, organization_id: OrganizationId, password_hash: &st
     let owner = access::built_in_role(tx, "owner").await?;
     organizations::add_member(tx, organization_id, organizer, owner).await?;
     for (number, name) in (1..).zip(ATTENDEES) {
-        let email = format!("attendee{number}@holdfast.example");
-        person(tx, &email, name, password_hash).await?;
+        person(tx, &attendee(number), name, password_hash).await?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use shared::config::{Config, Source};
+use shared::production::{SANDBOX_STRIPE_KEY, SANDBOX_WEBHOOK_SECRET};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -27,9 +28,6 @@ use child::Role;
 use ports::Ports;
 
 const PLACE: &str = "up";
-/// The stand-in for Stripe takes any key, and is on this machine alone.
-const STRIPE_KEY: &str = "sk_test_sandbox";
-const WEBHOOK_SECRET: &str = "whsec_sandbox";
 /// How long the API may take until it answers.
 const START: Duration = Duration::from_mins(1);
 
@@ -154,9 +152,9 @@ impl Chosen {
             let listen = told(12_111, "the stand-in for Stripe", &mut self.ports)?;
             self.stripe = Some(listen);
             for (key, value) in [
-                ("secret_key", STRIPE_KEY.to_owned()),
+                ("secret_key", SANDBOX_STRIPE_KEY.to_owned()),
                 ("url", format!("http://{listen}")),
-                ("webhook_secrets", WEBHOOK_SECRET.to_owned()),
+                ("webhook_secrets", SANDBOX_WEBHOOK_SECRET.to_owned()),
             ] {
                 self.env.insert(env_name("stripe", key), value);
             }
@@ -203,7 +201,7 @@ fn stand_in(listen: SocketAddr, config: &Config) -> StripeStandIn {
     StripeStandIn {
         listen,
         public_url: None,
-        webhooks: Some((webhooks, WEBHOOK_SECRET.to_owned())),
+        webhooks: Some((webhooks, SANDBOX_WEBHOOK_SECRET.to_owned())),
     }
 }
 

@@ -23,11 +23,15 @@ mod store;
 pub mod user;
 
 use poem_openapi::Enum;
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::access::{self, Person, Whose};
 use crate::activity::{self, Activity};
+use crate::app::App;
 use crate::config::Config;
 use crate::error::{Code, Fault, Invalid, OnConstraint as _, Result};
 use crate::ids::{OrganizationId, UserId};
@@ -336,6 +340,49 @@ pub async fn make_platform_admin(tx: &mut Tx, id: UserId) -> Result<()> {
 /// The account with this address, if there is one.
 pub async fn by_email(db: &mut PgConnection, email: &str) -> Result<Option<UserId>> {
     store::id_by_email(db, &normal_email(email)).await
+}
+
+/// Whether the account with this address is active and a platform administrator.
+pub async fn is_admin(db: &mut PgConnection, email: &str) -> Result<bool> {
+    let Some(id) = by_email(db, email).await? else {
+        return Ok(false);
+    };
+    let user = get(db, id).await?;
+    Ok(user.is_active && user.is_platform_admin)
+}
+
+/// Those of these addresses whose account is active and opens with this password. Accounts that were made together may
+/// share a hash, which is compared once.
+pub async fn with_password(
+    app: &App,
+    emails: &[String],
+    password: &SecretString,
+) -> Result<Vec<String>> {
+    let mut kept: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut db = app.read().await?;
+    for email in emails {
+        let found = store::credentials_by_email(&mut db, email).await?;
+        let hash = found
+            .filter(|it| it.is_active)
+            .and_then(|it| it.password_hash);
+        if let Some(hash) = hash {
+            kept.entry(hash).or_default().push(email.clone());
+        }
+    }
+    drop(db);
+    let mut open = Vec::new();
+    for (hash, emails) in kept {
+        let turn = app.passwords.turn().await?;
+        if app
+            .passwords
+            .verify(&turn, password, Some(&hash))
+            .await?
+            .right
+        {
+            open.extend(emails);
+        }
+    }
+    Ok(open)
 }
 
 /// Until the end of the transaction nobody deactivates the account, or brings it back; answers whether it is in use. To be

@@ -5,22 +5,12 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
-use super::{BadConfig, Config, Database, Mode, Redis, Span};
+use super::{BadConfig, Config, Database, Redis, Span};
 
 impl Config {
     /// What no setting can say by itself.
     pub(super) fn fits_together(self) -> Result<Self, BadConfig> {
-        let mut problems = self.out_of_bounds();
-        if self.general.mode == Mode::Production && self.auth.token_keys.0.is_empty() {
-            let missing = "HOLDFAST_AUTH_TOKEN_KEYS ([auth] token_keys) is missing: production needs a key that signs \
-                           access tokens, like `2026a:` and 32 or more random characters";
-            problems.push(missing.into());
-        }
-        if self.general.mode == Mode::Production && self.auth.encryption_keys.0.is_empty() {
-            let missing = "HOLDFAST_AUTH_ENCRYPTION_KEYS ([auth] encryption_keys) is missing: production needs a key that \
-                           encrypts the secrets in its database, like `2026a:` and 32 or more random characters";
-            problems.push(missing.into());
-        }
+        let problems = self.out_of_bounds();
         if problems.is_empty() {
             Ok(self)
         } else {
@@ -119,12 +109,6 @@ impl Config {
                 "stripe",
                 "webhook_tolerance",
                 "more than nothing and at most 1h",
-            ),
-            (
-                self.general.mode == Mode::Production && !self.stripe.url.0.starts_with("https://"),
-                "stripe",
-                "url",
-                "an https address in production",
             ),
             (
                 !self.database.is_address(),
