@@ -283,6 +283,7 @@ union all
 select 'no order waits longer than its deadline and what it takes to close its payment', o.id::text
 from orders o
 where o.status in ('pending', 'requires_action') and o.payment_deadline + interval '4 minutes' < $1
+      and not exists (select from payment_attempts a where a.order_id = o.id and a.under_way)
 
 union all
 select 'an answer that is kept of a placed order names an order', k.headers ->> 'location'

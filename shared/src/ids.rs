@@ -16,6 +16,12 @@ pub fn fresh(now: DateTime<Utc>) -> Uuid {
     Builder::from_unix_timestamp_millis(millis, &rand::rng().random()).into_uuid()
 }
 
+/// A key under which a peer does something once; another one at each call.
+#[must_use]
+pub fn fresh_key(of: &str, now: DateTime<Utc>) -> String {
+    format!("{of}-{}", fresh(now))
+}
+
 /// Unguessable.
 #[must_use]
 pub fn random_bytes() -> [u8; 32] {

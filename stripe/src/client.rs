@@ -20,7 +20,8 @@ use crate::{Error, Result, api_version};
 
 /// The pause before the second attempt is up to this long, before the third up to twice as long, and so on.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause between two attempts at a call.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How Stripe is reached.
 #[derive(Debug, Clone)]

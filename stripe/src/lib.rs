@@ -23,7 +23,7 @@ pub mod webhook;
 
 pub use balance::BalanceTransaction;
 pub use checkouts::{Checkout, CheckoutStatus, NewCheckout};
-pub use client::{BadSettings, Client, Settings};
+pub use client::{BadSettings, Client, LONGEST_PAUSE, Settings};
 pub use disputes::{Dispute, DisputeStatus};
 pub use error::Error;
 pub use page::Page;

@@ -3,6 +3,7 @@
 mod asking;
 mod audit;
 mod books;
+mod closing;
 mod disputed_twice;
 mod disputes;
 mod failures;
@@ -10,6 +11,7 @@ mod heard;
 mod invariants;
 mod limits;
 mod methods;
+mod mismatched;
 mod money;
 mod paid_twice;
 mod payable;

@@ -3,8 +3,10 @@
 use chrono::TimeDelta;
 use shared::error::Error;
 use shared::orders::jobs::{
-    Ask, Audit, Chase, Confirm, ForgetHeard, GiveOut, Heard, PayBack, Purchase, RefundAll, Tell,
+    Ask, AskAfterEnd, Audit, Chase, Confirm, ForgetHeard, GiveOut, Heard, PayBack, Purchase,
+    RefundAll, Tell,
 };
+use shared::orders::stray_payments::{self, ReturnStrayPayment};
 use shared::orders::{self, Back, EVENT_CANCELLED, Given, pay, refunds};
 use shared::{App, Result};
 
@@ -32,6 +34,24 @@ pub async fn ask(context: JobContext<Hands>, job: Ask) -> JobResult {
     Ok(())
 }
 
+pub async fn ask_after_end(context: JobContext<Hands>, job: AskAfterEnd) -> JobResult {
+    let app = &context.state.app;
+    or_later(app, pay::ask_after_end(app, job.order_id).await)?;
+    Ok(())
+}
+
+pub async fn return_stray_payment(
+    context: JobContext<Hands>,
+    job: ReturnStrayPayment,
+) -> JobResult {
+    let app = &context.state.app;
+    or_later(
+        app,
+        stray_payments::return_money(app, &job.payment_id).await,
+    )?;
+    Ok(())
+}
+
 /// A peer that is away is no failure of the job, which would die of a long outage: it waits, and is the only one of its
 /// subject that does.
 fn or_later<T>(app: &App, answer: Result<T>) -> Result<T, JobError> {
@@ -56,6 +76,10 @@ pub async fn chase(context: JobContext<Hands>, _: Chase) -> JobResult {
             let before = tx.now() - PATIENCE;
             for order_id in orders::to_ask(tx, before, limit).await? {
                 tx.enqueue_one(&Ask { order_id }, order_id);
+            }
+            let now = tx.now();
+            for order_id in orders::ended_to_ask(tx, now, limit).await? {
+                tx.enqueue_one(&AskAfterEnd { order_id }, order_id);
             }
             for refund_id in refunds::to_ask(tx, before, limit).await? {
                 tx.enqueue_one(&PayBack { refund_id }, refund_id);

@@ -64,6 +64,8 @@ pub fn registry() -> Registry<Hands> {
         .on(orders::give_out)
         .on(orders::purchase)
         .on(orders::ask)
+        .on(orders::ask_after_end)
+        .on(orders::return_stray_payment)
         .on(orders::chase)
         .on(orders::confirm)
         .on(orders::tell)

@@ -68,6 +68,13 @@ impl State {
                 intent.last_error = None;
                 self.tell_of_intent("payment_intent.requires_action", id);
             }
+            Behaviour::PaysSlowly => {
+                let intent = self.intent_mut(id)?;
+                intent.method = Some(method.to_owned());
+                intent.status = Status::Processing;
+                intent.last_error = None;
+                self.tell_of_intent("payment_intent.processing", id);
+            }
             Behaviour::Declines {
                 code,
                 decline_code,
@@ -99,6 +106,36 @@ impl State {
             self.tell_of_intent("payment_intent.payment_failed", id);
         }
         Ok(self.intent(id)?.json())
+    }
+
+    /// Money that was on its way arrives, or the bank says that it does not.
+    pub(super) fn end_slow_payment(&mut self, id: &str, arrives: bool) -> Result<(), Refusal> {
+        let intent = self.intent(id)?;
+        if intent.status != Status::Processing {
+            let message = "No money of this payment is on its way.";
+            return Err(Refusal::state("payment_intent_unexpected_state", message));
+        }
+        let (method, session) = (
+            intent.method.clone().unwrap_or_default(),
+            intent.session.clone(),
+        );
+        if arrives {
+            self.succeed(id, &method, Behaviour::Pays)?;
+        } else {
+            let message = "The customer's account has insufficient funds to cover this payment.";
+            // The refusal is the answer to a card; of a debit it is only heard.
+            let _heard = self.decline(
+                id,
+                &method,
+                "payment_method_provider_decline",
+                None,
+                message,
+            );
+        }
+        match session {
+            Some(session) => self.tell_of_slow_session(&session, arrives),
+            None => Ok(()),
+        }
     }
 
     fn succeed(&mut self, id: &str, method: &str, behaviour: Behaviour) -> Result<(), Refusal> {

@@ -40,6 +40,7 @@ pub(super) struct Session {
     pub(super) success_url: String,
     pub(super) cancel_url: Option<String>,
     pub(super) intent: Option<String>,
+    paid: bool,
     created: i64,
     expires_at: i64,
     reference: Option<String>,
@@ -62,7 +63,7 @@ impl Session {
 impl Object for Session {
     fn json(&self) -> Value {
         let open = self.status == Status::Open;
-        let paid = self.status == Status::Complete;
+        let paid = self.paid;
         json!({
             "id": self.id, "object": "checkout.session", "amount_subtotal": self.amount,
             "amount_total": self.amount, "automatic_tax": {"enabled": false}, "cancel_url": self.cancel_url,
@@ -113,6 +114,7 @@ pub(super) fn create(state: &mut State, _: &str, form: &Form) -> Result<Value, R
             .ok_or_else(|| Refusal::missing("success_url"))?,
         cancel_url: address(form, "cancel_url")?,
         intent: None,
+        paid: false,
         created: now,
         expires_at,
         reference: form.text("client_reference_id"),
@@ -242,21 +244,36 @@ impl State {
         Ok(paid)
     }
 
-    /// After its payment has moved on.
+    /// After its payment has moved on. The money of a slow kind is still on its way when it is complete.
     pub(super) fn complete_session(&mut self, id: &str) -> Result<(), Refusal> {
         let intent = self.session(id)?.intent.clone();
-        let paid = intent.is_some_and(|intent| {
-            self.intent(&intent)
-                .is_ok_and(|intent| intent.status == PaymentStatus::Succeeded)
-        });
-        let Some(session) = self.sessions.get_mut(id).filter(|_| paid) else {
+        let status = intent.and_then(|id| self.intent(&id).ok().map(|intent| intent.status));
+        let paid = status == Some(PaymentStatus::Succeeded);
+        let done = paid || status == Some(PaymentStatus::Processing);
+        let Some(session) = self.sessions.get_mut(id).filter(|_| done) else {
             return Ok(());
         };
         session.status = Status::Complete;
+        session.paid = paid;
         let due = (session.expires_at, session.id.clone());
         let json = session.json();
         self.due.remove(&due);
         self.tell("checkout.session.completed", &json);
+        Ok(())
+    }
+
+    /// What became of the money that was on its way when the session was complete.
+    pub(super) fn tell_of_slow_session(&mut self, id: &str, arrived: bool) -> Result<(), Refusal> {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.paid = arrived;
+        }
+        let json = self.session(id)?.json();
+        let kind = if arrived {
+            "checkout.session.async_payment_succeeded"
+        } else {
+            "checkout.session.async_payment_failed"
+        };
+        self.tell(kind, &json);
         Ok(())
     }
 }

@@ -59,6 +59,9 @@ async fn obey(
             return Ok(json!({"delivered": delivered.collect::<Vec<_>>()}));
         }
         ("POST", ["webhooks"]) => shared.courier.send_to(target(asked)),
+        ("POST", ["payments", id, "end"]) => {
+            shared.with(|state| state.end_slow_payment(id, asked["arrives"] == true))?;
+        }
         ("POST", ["disputes"]) => {
             let intent = text("payment_intent");
             let id = shared.with(|state| state.open_dispute(intent, None, "fraudulent"))?;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::courier::{Courier, Delivered, Delivery, Order, Target};
 use super::faults::{Fault, Plan, WebhookFault};
 use super::kept::Object;
+use super::payments::New;
 use super::refunds::RefundStatus;
 use super::seen::Payment;
 use super::state::State;
@@ -195,6 +196,46 @@ impl Stripe {
         self.shared
             .with(|state| state.buyer_answers(payment, succeeds))?;
         Ok(())
+    }
+
+    /// Money of a slow kind arrives, or does not.
+    pub fn end_slow_payment(&self, payment: &str, arrives: bool) -> Result<(), Refused> {
+        let ended = self
+            .shared
+            .with(|state| state.end_slow_payment(payment, arrives));
+        Ok(ended?)
+    }
+
+    /// A payment that somebody else makes on the same account, with these metadata; its id.
+    pub fn pay_by_hand(
+        &self,
+        amount: i64,
+        currency: &str,
+        metadata: &[(&str, &str)],
+    ) -> Result<String, Refused> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let paid = self.shared.with(|state| {
+            let id = state.add_intent(New {
+                amount,
+                currency: currency.to_owned(),
+                metadata: metadata.iter().map(owned).collect(),
+                session: None,
+                return_url: None,
+                description: None,
+                receipt_email: None,
+            });
+            state.charge(&id, "pm_card_visa").map(|_| id)
+        });
+        Ok(paid?)
+    }
+
+    /// Forgets a payment and its checkout, as if the keys of another account were set.
+    pub fn forget_payment(&self, payment: &str) {
+        self.shared.with(|state| {
+            let session = state.intents.get(payment).and_then(|it| it.session.clone());
+            state.intents.forget(payment);
+            session.inspect(|session| state.sessions.forget(session));
+        });
     }
 
     /// The buyer's bank wants the money back; the dispute's id.

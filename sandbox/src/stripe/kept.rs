@@ -58,6 +58,12 @@ impl<T: Object> Kept<T> {
         self.by_id.get_mut(id).map(|(_, thing)| thing)
     }
 
+    pub(super) fn forget(&mut self, id: &str) {
+        if let Some((place, _)) = self.by_id.remove(id) {
+            self.in_order.remove(&place);
+        }
+    }
+
     pub(super) fn newest(&self) -> impl Iterator<Item = &T> {
         self.in_order.values().rev().filter_map(|id| self.get(id))
     }

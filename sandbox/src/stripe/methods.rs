@@ -4,6 +4,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Behaviour {
     Pays,
+    /// A bank debit: the money is on its way for days, and arrives or does not.
+    PaysSlowly,
     /// Pays, and the payment is disputed at once.
     PaysThenDisputes,
     /// Pays; a refund stays pending until told otherwise.
@@ -39,6 +41,9 @@ const fn fails(code: &'static str, message: &'static str) -> Behaviour {
 
 /// Stripe writes some of these with the brand, `pm_card_visa_chargeDeclined`; both are known.
 pub(super) fn behaviour(method: &str) -> Option<Behaviour> {
+    if method == "pm_usBankAccount" {
+        return Some(Behaviour::PaysSlowly);
+    }
     let rest = method.strip_prefix("pm_card_")?;
     let rest = rest.strip_prefix("visa_").unwrap_or(rest);
     Some(match rest {

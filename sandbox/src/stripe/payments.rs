@@ -17,6 +17,8 @@ pub(super) enum Status {
     NeedsMethod,
     NeedsConfirmation,
     NeedsAction,
+    /// The money is on its way, and takes days.
+    Processing,
     Succeeded,
     Canceled,
 }
@@ -27,6 +29,7 @@ impl Status {
             Self::NeedsMethod => "requires_payment_method",
             Self::NeedsConfirmation => "requires_confirmation",
             Self::NeedsAction => "requires_action",
+            Self::Processing => "processing",
             Self::Succeeded => "succeeded",
             Self::Canceled => "canceled",
         }
@@ -297,7 +300,13 @@ impl State {
         reason: Option<String>,
     ) -> Result<(), Refusal> {
         let now = self.now;
-        self.open(id, "cancel")?;
+        let intent = self.open(id, "cancel")?;
+        if intent.status == Status::Processing {
+            let message =
+                "You cannot cancel this PaymentIntent because it has a status of processing.";
+            let refusal = Refusal::state("payment_intent_unexpected_state", message);
+            return Err(refusal.with_intent(intent.json()));
+        }
         let intent = self.intent_mut(id)?;
         intent.status = Status::Canceled;
         intent.canceled_at = Some(now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
-use super::{BadConfig, Config, Database, Redis, Span};
+use super::{BadConfig, Config, Database, Redis, Span, Stripe};
 
 impl Config {
     /// What no setting can say by itself.
@@ -98,6 +98,12 @@ impl Config {
                 "more than nothing and at most 1m",
             ),
             (
+                self.stripe.longest_call() >= PAYMENT_GRACE,
+                "stripe",
+                "attempts",
+                "so few that all of them, each as long as HOLDFAST_STRIPE_TIMEOUT, and the pauses between them take less than 2m",
+            ),
+            (
                 !(1..=10).contains(&self.stripe.attempts),
                 "stripe",
                 "attempts",
@@ -132,6 +138,18 @@ impl Config {
             format!("{name} has a bad value: expected {expected}")
         })
         .collect()
+    }
+}
+
+/// After the deadline of an order, so long is waited for calls to Stripe that were under way. A call that could take longer might
+/// charge an order that has ended.
+pub(crate) const PAYMENT_GRACE: Duration = Duration::from_mins(2);
+
+impl Stripe {
+    /// With all attempts and the pauses between them.
+    fn longest_call(&self) -> Duration {
+        let pauses = stripe_api::LONGEST_PAUSE * self.attempts.saturating_sub(1);
+        self.timeout.0.saturating_mul(self.attempts) + pauses
     }
 }
 

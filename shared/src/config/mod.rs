@@ -11,6 +11,7 @@
 //! | `checks` | what no value can say by itself |
 
 mod checks;
+pub(crate) use checks::PAYMENT_GRACE;
 mod source;
 #[cfg(test)]
 pub(crate) mod tests;

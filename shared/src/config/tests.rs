@@ -195,3 +195,25 @@ fn secrets_are_not_printed() {
         "{printed}"
     );
 }
+
+/// A call that takes longer than an ended order is waited for could charge for what is not sold any more.
+#[test]
+fn a_call_to_stripe_ends_within_the_time_that_is_waited_for_it() {
+    let settings = |timeout, attempts| {
+        [
+            ("HOLDFAST_STRIPE_TIMEOUT", timeout),
+            ("HOLDFAST_STRIPE_ATTEMPTS", attempts),
+        ]
+    };
+    for (timeout, attempts) in [("10s", "4"), ("25s", "4"), ("7s", "10")] {
+        Config::read(&source(&settings(timeout, attempts), "")).expect("in time");
+    }
+    for (timeout, attempts) in [("27s", "4"), ("8s", "10"), ("1m", "2")] {
+        let bad = Config::read(&source(&settings(timeout, attempts), "")).expect_err("too long");
+        let told = bad
+            .0
+            .iter()
+            .any(|it| it.starts_with("HOLDFAST_STRIPE_ATTEMPTS"));
+        assert!(told, "{timeout} {attempts}: {:?}", bad.0);
+    }
+}

@@ -12,6 +12,7 @@ use stripe_api::{BalanceTransaction, Page};
 
 use super::disputes::order_of;
 use super::refunds::{came_back, returned};
+use super::stray_payments::is_stray;
 use crate::app::App;
 use crate::error::Result;
 
@@ -72,7 +73,7 @@ pub async fn audit(app: &App, day: NaiveDate) -> Result<Report> {
     for (reference, (at, amount)) in &theirs {
         let known = ours.get(reference).map(|(_, amount)| amount);
         if of_the_day(*at) && known != Some(amount) {
-            if known.is_none() && is_of_another_shop(app, reference).await? {
+            if known.is_none() && pays_for_nothing(app, reference).await? {
                 continue;
             }
             differences.push(Difference {
@@ -161,15 +162,18 @@ async fn reference(
     })
 }
 
-/// Whether it is a refund of a payment that carries no order of ours.
-async fn is_of_another_shop(app: &App, reference: &str) -> Result<bool> {
+/// Whether it is a stray payment, its refund, or a refund of a payment that carries no order of ours.
+async fn pays_for_nothing(app: &App, reference: &str) -> Result<bool> {
     let refund = returned(reference).unwrap_or(reference);
     if !is_refund(refund) {
-        return Ok(false);
+        return is_stray(&mut *app.read().await?, reference).await;
     }
     let Some(payment) = app.stripe.refund_status(refund).await?.payment else {
         return Ok(true);
     };
+    if is_stray(&mut *app.read().await?, &payment).await? {
+        return Ok(true);
+    }
     let payment = app.stripe.payment(&payment).await?;
     Ok(!payment.metadata.contains_key("order_id"))
 }

@@ -418,6 +418,7 @@ pub async fn mark_paid(app: &App, order_id: OrderId, note: Option<String>) -> Re
         reference: order_id.to_string(),
         amount: due.total,
         note,
+        claim: None,
     });
     let settled = pay::end(app, order_id, outcome).await?;
     match settled {

@@ -11,6 +11,7 @@ use super::jobs;
 use super::pay;
 use super::refunds;
 use super::store;
+use super::stray_payments;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ids::OrderId;
@@ -122,6 +123,9 @@ pub(super) async fn order_paid_by(app: &App, payment_id: &str) -> Result<Option<
         return Ok(None);
     }
     payment(app, order_id, payment_id).await?;
+    if stray_payments::is_stray(&mut *app.read().await?, payment_id).await? {
+        return Ok(None);
+    }
     let order_id = store::paid_by(&mut *app.read().await?, payment_id).await?;
     let uncounted = || Error::Unavailable(format!("{payment_id} is not counted yet").into());
     order_id.map(Some).ok_or_else(uncounted)
@@ -131,6 +135,7 @@ async fn payment(app: &App, order_id: OrderId, payment_id: &str) -> Result<()> {
     let Some(due) = store::due(&mut *app.read().await?, order_id).await? else {
         return Ok(());
     };
+    // The payment of a checkout is the checkout's until it has taken money.
     let payment = app.stripe.payment(payment_id).await?;
     if let Some(outcome) = pay::outcome_of(&payment, due.method) {
         pay::end(app, order_id, outcome).await?;
@@ -143,7 +148,11 @@ async fn checkout(app: &App, heard: &Kept, checkout_id: &str) -> Result<()> {
         return Ok(());
     };
     let checkout = app.stripe.checkout(checkout_id).await?;
-    if let Some(outcome) = pay::checkout_outcome(&checkout) {
+    // What an event says counts for nothing: a checkout that is not this order's ends nothing.
+    if checkout.metadata.get("order_id") != Some(&order_id.to_string()) {
+        return Ok(());
+    }
+    if let Some(outcome) = pay::look_at_checkout(app, &checkout).await?.outcome {
         pay::end(app, order_id, outcome).await?;
     }
     Ok(())

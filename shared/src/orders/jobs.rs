@@ -48,6 +48,17 @@ impl Job for Chase {
     const QUEUE: Queue = Queue::Background;
 }
 
+/// Looks for the payment of an order that has ended without a known one.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AskAfterEnd {
+    pub order_id: OrderId,
+}
+
+impl Job for AskAfterEnd {
+    const KIND: &'static str = "orders.ask_after_end";
+    const QUEUE: Queue = Queue::Payment;
+}
+
 /// Mails the tickets of orders that were paid together.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Confirm {

@@ -39,6 +39,7 @@ pub mod refunds;
 mod settle;
 mod status;
 mod store;
+pub mod stray_payments;
 mod tickets;
 mod undoing;
 mod waiting;
@@ -65,7 +66,7 @@ pub use placing::{place, place_together};
 pub use plain::encrypt_plain;
 pub use prepare::{PlacedOrder, prepare};
 pub use settle::{Settled, Settlement, settle};
-pub use status::{OrderStatus, Outcome, Provider, Received};
+pub use status::{Claim, OrderStatus, Outcome, Provider, Received};
 pub use tickets::{Ticket, TicketStatus};
 pub use undoing::{EventCancellation, undoing};
 pub use waiting::wait;
@@ -268,4 +269,13 @@ pub async fn read(app: &App, reader: &Reader<'_>, id: OrderId) -> Result<Order> 
 pub async fn to_ask(tx: &mut Tx, before: DateTime<Utc>, limit: i64) -> Result<Vec<OrderId>> {
     let now = tx.now();
     store::to_ask(tx, now, before, limit).await
+}
+
+/// Ended orders whose payment is to be looked for again, because it may have been made while they ended; at most `limit`.
+pub async fn ended_to_ask(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<OrderId>> {
+    store::ended_to_ask(db, now, limit).await
 }

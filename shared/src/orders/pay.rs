@@ -10,18 +10,18 @@ use stripe_api::{
     PaymentStatus,
 };
 
-use super::EVENT_CANCELLED;
 use super::order::PaymentMethod;
 use super::settle::{Settled, Settlement};
 use super::status::{Ask, OrderStatus, Outcome, Provider, Received};
 use super::store::{self, Attempt, Due};
+use super::{EVENT_CANCELLED, OrderError};
+use crate::access::{Actor, Scope};
 use crate::app::App;
+use crate::config::PAYMENT_GRACE;
 use crate::error::{Error, Result};
-use crate::ids::OrderId;
+use crate::ids::{self, OrderId};
 use crate::stock::{self, NewHold, Placed};
 
-/// Between the deadline and its end, an order waits for calls to Stripe that were under way.
-const GRACE: TimeDelta = TimeDelta::minutes(2);
 /// Between our clock and Stripe's.
 const SKEW: TimeDelta = TimeDelta::minutes(5);
 
@@ -47,7 +47,7 @@ pub async fn purchase(app: &App, order_id: OrderId) -> Result<Option<Settled>> {
         Some(attempt) if app.clock.now() < due.payment_deadline => {
             Some(charge(app, &due, attempt).await?)
         }
-        Some(attempt) => found(app, &due, attempt).await?,
+        Some(attempt) => look(app, &due, attempt).await?.outcome,
     };
     match outcome {
         Some(outcome) => end(app, order_id, outcome).await,
@@ -72,6 +72,7 @@ fn free(order_id: OrderId) -> Outcome {
         reference: order_id.to_string(),
         amount: 0,
         note: None,
+        claim: None,
     })
 }
 
@@ -88,22 +89,61 @@ pub async fn ask(app: &App, order_id: OrderId) -> Result<Option<Settled>> {
             _ => Ok(None),
         };
     };
+    if due.event_is_cancelled {
+        return call_off(app, order_id, EVENT_CANCELLED).await;
+    }
     let known = attempt.payment_id.is_some() || attempt.checkout_id.is_some();
-    let found = found(app, &due, attempt).await?;
-    if !known && found.is_none() && now < due.payment_deadline {
+    let look = look(app, &due, attempt).await?;
+    if !known && !look.exists && now < due.payment_deadline {
         return purchase(app, order_id).await;
     }
-    let undecided = matches!(found, None | Some(Outcome::NeedsBuyer(_)));
-    let outcome = if undecided && now >= due.payment_deadline + GRACE {
-        close(app, &due, attempt).await?.or(Some(Outcome::Expired))
-    } else {
+    if look.under_way {
+        mark_under_way(app, attempt).await?;
+        return Ok(None);
+    }
+    let over = now >= due.payment_deadline + PAYMENT_GRACE;
+    match look.outcome {
+        None | Some(Outcome::NeedsBuyer(_)) if over => match close(app, &due, attempt).await? {
+            Closed::UnderWay => mark_under_way(app, attempt).await.map(|()| None),
+            closed => end_by(app, order_id, closed.paid(), Outcome::Expired).await,
+        },
+        Some(paid @ Outcome::Paid(_)) if over => {
+            end_by(app, order_id, Some(paid), Outcome::Expired).await
+        }
+        // It was closed before, and nobody heard that it was.
+        Some(Outcome::Cancelled { .. }) if over => end(app, order_id, Outcome::Expired).await,
         // What the buyer has been told already is not told again.
-        found.filter(|_| !undecided || due.status == OrderStatus::Pending)
-    };
-    match outcome {
+        Some(Outcome::NeedsBuyer(_)) if due.status != OrderStatus::Pending => Ok(None),
         Some(outcome) => end(app, order_id, outcome).await,
         None => Ok(None),
     }
+}
+
+async fn mark_under_way(app: &App, attempt: &Attempt) -> Result<()> {
+    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+    store::mark_under_way(&mut tx, attempt.id).await?;
+    tx.commit().await
+}
+
+/// Looks for the payment of an order that has ended without a known one: it may have been made while the order ended, and
+/// nothing told of it. Money pays for the order if its places are still there, or goes back; an open payment is closed.
+pub async fn ask_after_end(app: &App, order_id: OrderId) -> Result<()> {
+    let due = store::due(&mut *app.read().await?, order_id).await?;
+    let Some(due) = due.filter(|due| !due.status.waits()) else {
+        return Ok(());
+    };
+    let Some(attempt) = &due.attempt else {
+        return Ok(());
+    };
+    if attempt.payment_id.is_none() && attempt.checkout_id.is_none() {
+        if let Some(paid) = close(app, &due, attempt).await?.paid() {
+            end(app, order_id, paid).await?;
+        }
+    }
+    let mut tx = app.begin(Actor::System, Scope::Everything).await?;
+    let now = tx.now();
+    store::asked_after_the_end(&mut tx, attempt.id, now).await?;
+    tx.commit().await
 }
 
 /// Calls an order off that waits, after closing its payment so that no money comes any more. If the money was there
@@ -112,14 +152,39 @@ pub async fn call_off(app: &App, order_id: OrderId, reason: &str) -> Result<Opti
     let Some(due) = waiting(app, order_id).await? else {
         return Ok(None);
     };
-    let paid = match &due.attempt {
+    let closed = match &due.attempt {
         Some(attempt) => close(app, &due, attempt).await?,
-        None => None,
+        None => Closed::Shut,
     };
+    if let (Closed::UnderWay, Some(attempt)) = (&closed, &due.attempt) {
+        mark_under_way(app, attempt).await?;
+        // It is asked after until the money is there, and goes back then.
+        if reason == EVENT_CANCELLED {
+            return Ok(None);
+        }
+        return Err(OrderError::NotPossible { status: due.status }.into());
+    }
     let off = Outcome::Cancelled {
         reason: reason.to_owned(),
     };
-    end(app, order_id, paid.unwrap_or(off)).await
+    end_by(app, order_id, closed.paid(), off).await
+}
+
+/// Settles an order by the money that was found, if any. Money that pays for nothing leaves the order waiting: it ends otherwise
+/// then.
+async fn end_by(
+    app: &App,
+    order_id: OrderId,
+    paid: Option<Outcome>,
+    otherwise: Outcome,
+) -> Result<Option<Settled>> {
+    if let Some(paid) = paid {
+        let settled = end(app, order_id, paid).await?;
+        if settled.is_none_or(|settled| !settled.status.waits()) {
+            return Ok(settled);
+        }
+    }
+    end(app, order_id, otherwise).await
 }
 
 /// Settles an order. Money for one that has given its places up tries to get them back first.
@@ -229,36 +294,80 @@ fn metadata(due: &Due, attempt: &Attempt) -> Metadata {
     .into()
 }
 
-/// What became of an attempt, as far as Stripe knows of it.
-async fn found(app: &App, due: &Due, attempt: &Attempt) -> Result<Option<Outcome>> {
-    if let Some(id) = &attempt.payment_id {
-        let payment = app.stripe.payment(id).await?;
-        return Ok(outcome_of(&payment, due.method));
-    }
-    if let Some(id) = &attempt.checkout_id {
-        return Ok(checkout_outcome(&app.stripe.checkout(id).await?));
-    }
-    let payment = made_by(app, due, attempt).await?;
-    Ok(payment.and_then(|payment| outcome_of(&payment, due.method)))
+/// What Stripe knows of an attempt.
+#[derive(Default)]
+pub(super) struct Look {
+    pub outcome: Option<Outcome>,
+    /// Its money is on its way, and takes days: nobody can tell yet, and nobody can call it back.
+    pub under_way: bool,
+    /// Stripe knows of the payment or the checkout at all.
+    pub exists: bool,
 }
 
-/// What a checkout came to; nothing while it is open.
-pub(super) fn checkout_outcome(checkout: &Checkout) -> Option<Outcome> {
-    match (&checkout.payment, checkout.status) {
-        (Some(payment), _) if checkout.paid => Some(Outcome::Paid(Received {
-            provider: Provider::Stripe,
-            reference: payment.clone(),
-            amount: checkout.amount,
-            note: None,
-        })),
-        (_, CheckoutStatus::Expired) => Some(Outcome::Expired),
-        _ => None,
+impl Look {
+    fn at(payment: &Payment, method: PaymentMethod) -> Self {
+        Self {
+            outcome: outcome_of(payment, method),
+            under_way: payment.status == PaymentStatus::Processing,
+            exists: true,
+        }
     }
+}
+
+async fn look(app: &App, due: &Due, attempt: &Attempt) -> Result<Look> {
+    if let Some(id) = &attempt.checkout_id {
+        let checkout = known(app.stripe.checkout(id).await)?;
+        return match checkout {
+            Some(checkout) => look_at_checkout(app, &checkout).await,
+            None => Ok(Look::default()),
+        };
+    }
+    let payment = match &attempt.payment_id {
+        Some(id) => known(app.stripe.payment(id).await)?,
+        None => made_by(app, due, attempt).await?,
+    };
+    Ok(payment.map_or_else(Look::default, |it| Look::at(&it, due.method)))
+}
+
+/// Nothing for what Stripe does not know, or knows no more.
+fn known<T>(answer: stripe_api::Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(stripe_api::Error::NotFound) => Ok(None),
+        answer => Ok(Some(answer?)),
+    }
+}
+
+/// What a checkout came to. The money is looked up at its payment, which says what it pays for. A checkout that is complete
+/// and not paid has money of a slow kind on its way, or that money did not come.
+pub(super) async fn look_at_checkout(app: &App, checkout: &Checkout) -> Result<Look> {
+    let payment = match &checkout.payment {
+        Some(id) => known(app.stripe.payment(id).await)?,
+        None => None,
+    };
+    let payment = payment.map(|payment| Look::at(&payment, PaymentMethod::Card));
+    let payment = payment.unwrap_or_default();
+    let is_paid = matches!(payment.outcome, Some(Outcome::Paid(_)));
+    let outcome = match checkout.status {
+        _ if is_paid => payment.outcome,
+        CheckoutStatus::Expired => Some(Outcome::Expired),
+        // Another card may be tried as long as it is open.
+        CheckoutStatus::Open => None,
+        CheckoutStatus::Complete => payment
+            .outcome
+            .filter(|outcome| !matches!(outcome, Outcome::NeedsBuyer(_))),
+    };
+    Ok(Look {
+        under_way: checkout.status == CheckoutStatus::Complete && outcome.is_none(),
+        outcome,
+        exists: true,
+    })
 }
 
 /// The payment of an attempt whose answer was never heard, found by what it carries.
 async fn made_by(app: &App, due: &Due, attempt: &Attempt) -> Result<Option<Payment>> {
-    let (from, until) = (attempt.created_at - SKEW, due.payment_deadline + SKEW);
+    // A process that was stopped in the middle may have asked after the deadline.
+    let latest = due.payment_deadline.max(app.clock.now());
+    let (from, until) = (attempt.created_at - SKEW, latest + SKEW);
     let within = from.timestamp()..until.timestamp();
     let mut after: Option<String> = None;
     let id = attempt.id.to_string();
@@ -278,25 +387,59 @@ async fn made_by(app: &App, due: &Due, attempt: &Attempt) -> Result<Option<Payme
     }
 }
 
-/// Sees to it that no money comes any more; answers with the money if it is there.
-async fn close(app: &App, due: &Due, attempt: &Attempt) -> Result<Option<Outcome>> {
-    let key = format!("close-{}", attempt.id);
-    let paid = |outcome: &Outcome| matches!(outcome, Outcome::Paid(_));
-    if let (Some(id), None) = (&attempt.checkout_id, &attempt.payment_id) {
-        let checkout = app.stripe.expire_checkout(id, &key).await?;
-        return Ok(checkout_outcome(&checkout).filter(paid));
+/// What came of closing a payment.
+enum Closed {
+    /// No money has come, and none can come any more.
+    Shut,
+    Paid(Outcome),
+    /// Money of a slow kind is on its way and cannot be called back.
+    UnderWay,
+}
+
+impl Closed {
+    fn of(look: Look) -> Self {
+        match look.outcome {
+            Some(paid @ Outcome::Paid(_)) => Self::Paid(paid),
+            _ if look.under_way => Self::UnderWay,
+            _ => Self::Shut,
+        }
+    }
+
+    fn paid(self) -> Option<Outcome> {
+        match self {
+            Self::Paid(paid) => Some(paid),
+            Self::Shut | Self::UnderWay => None,
+        }
+    }
+}
+
+/// Sees to it that no money comes any more, as far as none is on its way. The payment of a checkout ends with the checkout: Stripe
+/// lets nobody cancel it by itself.
+async fn close(app: &App, due: &Due, attempt: &Attempt) -> Result<Closed> {
+    // Closing twice is closing once. A key of its own for each try: Stripe repeats a failure under the same key for a day.
+    let key = ids::fresh_key("close", app.clock.now());
+    if due.method == PaymentMethod::Checkout {
+        let Some(id) = checkout_of(app, due, attempt).await? else {
+            return Ok(Closed::Shut);
+        };
+        return match known(app.stripe.expire_checkout(&id, &key).await)? {
+            Some(checkout) => Ok(Closed::of(look_at_checkout(app, &checkout).await?)),
+            None => Ok(Closed::Shut),
+        };
     }
     let payment = match &attempt.payment_id {
         Some(id) => id.clone(),
         None => match made_by(app, due, attempt).await? {
             Some(payment) => payment.id,
-            None => return Ok(None),
+            None => return Ok(Closed::Shut),
         },
     };
-    let payment = app.stripe.cancel_payment(&payment, &key).await?;
+    let Some(payment) = known(app.stripe.cancel_payment(&payment, &key).await)? else {
+        return Ok(Closed::Shut);
+    };
     match payment.status {
-        PaymentStatus::Succeeded | PaymentStatus::Canceled => {
-            Ok(outcome_of(&payment, due.method).filter(paid))
+        PaymentStatus::Succeeded | PaymentStatus::Canceled | PaymentStatus::Processing => {
+            Ok(Closed::of(Look::at(&payment, due.method)))
         }
         status => {
             let message = format!("a payment that is {status:?} cannot be closed yet");
@@ -305,17 +448,34 @@ async fn close(app: &App, due: &Due, attempt: &Attempt) -> Result<Option<Outcome
     }
 }
 
+/// The checkout of an attempt. Where nobody heard of its opening it is opened again under the same key, which names the one that
+/// is there; nothing where Stripe refuses to open it.
+async fn checkout_of(app: &App, due: &Due, attempt: &Attempt) -> Result<Option<String>> {
+    if let Some(id) = &attempt.checkout_id {
+        return Ok(Some(id.clone()));
+    }
+    match open_checkout(app, due, attempt).await {
+        Ok(Outcome::NeedsBuyer(ask)) => Ok(ask.checkout),
+        Ok(_) | Err(stripe_api::Error::Refused { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What a payment says of its order; nothing while it is not decided.
 pub(super) fn outcome_of(payment: &Payment, method: PaymentMethod) -> Option<Outcome> {
     match payment.status {
-        PaymentStatus::Succeeded => Some(Outcome::Paid(Received {
-            provider: Provider::Stripe,
-            reference: payment.id.clone(),
-            amount: payment.amount_received,
-            note: None,
-        })),
+        PaymentStatus::Succeeded => Some(Outcome::Paid(Received::at_stripe(payment))),
+        // Its buyer goes by the page of the checkout, not by the payment.
+        PaymentStatus::RequiresAction
+        | PaymentStatus::RequiresPaymentMethod
+        | PaymentStatus::RequiresConfirmation
+        | PaymentStatus::Canceled
+            if method == PaymentMethod::Checkout =>
+        {
+            None
+        }
         PaymentStatus::RequiresAction => Some(waits_for(payment)),
-        // Whoever pays in the browser tries another card.
+        // A buyer in a browser tries another card.
         PaymentStatus::RequiresPaymentMethod | PaymentStatus::RequiresConfirmation
             if method != PaymentMethod::Card =>
         {

@@ -12,14 +12,15 @@ use uuid::Uuid;
 use super::jobs::{Confirm, News, Tell};
 use super::order::Attendee;
 use super::refunds::{self, NewRefund};
-use super::status::{Ask, OrderStatus, Outcome, Provider, Received, Step};
+use super::status::{Ask, Asked, Mismatch, OrderStatus, Outcome, Provider, Received, Step};
 use super::store::{self, Entry, Line, Locked, Move, NewTicket};
+use super::stray_payments;
 use super::{EVENT_CANCELLED, PAID_LATE, SOLD_OUT};
 use crate::access::{Actor, Scope};
 use crate::activity::Activity;
 use crate::app::App;
 use crate::error::Result;
-use crate::ids::{self, EventId, OrderId, RefundId, TicketId};
+use crate::ids::{self, AttemptId, EventId, OrderId, RefundId, TicketId};
 use crate::stock::{Places, Told};
 use crate::together::Piece;
 use crate::tx::Tx;
@@ -69,6 +70,7 @@ pub async fn settle(tx: &mut Tx, batch: &[Settlement]) -> Result<Vec<Option<Sett
     let locked = store::lock(tx, &orders).await?;
     let locked: HashMap<OrderId, Locked> = locked.into_iter().map(|o| (o.id, o)).collect();
     let counted = counted_before(tx, batch).await?;
+    let attempts = attempts_of_paid(tx, batch).await?;
     let mut plan = Plan::default();
     for settlement in batch {
         let Some(order) = locked.get(&settlement.order_id) else {
@@ -79,7 +81,14 @@ pub async fn settle(tx: &mut Tx, batch: &[Settlement]) -> Result<Vec<Option<Sett
         let step = if known {
             Step::Nothing
         } else {
-            order.status.step(&settlement.outcome, settlement.reclaimed)
+            let asked = Asked {
+                order_id: order.id,
+                total: order.total,
+                currency: &order.currency,
+                attempts: attempts.get(&order.id).map_or(&[], Vec::as_slice),
+            };
+            let (outcome, reclaimed) = (&settlement.outcome, settlement.reclaimed);
+            order.status.step(outcome, &asked, reclaimed)
         };
         plan.steps
             .push((order.clone(), settlement.outcome.clone(), step));
@@ -88,6 +97,23 @@ pub async fn settle(tx: &mut Tx, batch: &[Settlement]) -> Result<Vec<Option<Sett
     plan.carry_out(tx).await?;
     let ends: HashMap<OrderId, Settled> = plan.ends.into_iter().collect();
     Ok(orders.iter().map(|id| ends.get(id).copied()).collect())
+}
+
+/// The tries to be paid of those orders of a batch for which money has come in at Stripe.
+async fn attempts_of_paid(
+    tx: &mut Tx,
+    batch: &[Settlement],
+) -> Result<HashMap<OrderId, Vec<AttemptId>>> {
+    let at_stripe = |outcome: &Outcome| matches!(outcome, Outcome::Paid(received) if received.provider == Provider::Stripe);
+    let paid = batch.iter().filter(|it| at_stripe(&it.outcome));
+    let orders: Vec<Uuid> = paid.map(|settlement| settlement.order_id.0).collect();
+    let mut attempts: HashMap<OrderId, Vec<AttemptId>> = HashMap::new();
+    if !orders.is_empty() {
+        for (order_id, attempt_id) in store::attempts(tx, &orders).await? {
+            attempts.entry(order_id).or_default().push(attempt_id);
+        }
+    }
+    Ok(attempts)
 }
 
 async fn counted_before(tx: &mut Tx, batch: &[Settlement]) -> Result<HashSet<String>> {
@@ -186,6 +212,8 @@ impl Plan {
     async fn carry_out(&mut self, tx: &mut Tx) -> Result<()> {
         let (mut moves, mut tickets, mut entries) = (Vec::new(), Vec::new(), Vec::new());
         let (mut sold, mut given_back) = (Vec::new(), Vec::new());
+        let mut refused: Vec<(Locked, Received, Mismatch)> = Vec::new();
+        let mut unpaid: Vec<Uuid> = Vec::new();
         let mut over: BTreeMap<EventId, Vec<OrderId>> = BTreeMap::new();
         let now = tx.now();
         for (order, outcome, step) in &self.steps {
@@ -223,7 +251,12 @@ impl Plan {
                         tell_of_cancelled(tx, order.id, None);
                     }
                     moves.push(ended(order, outcome, *status));
+                    unpaid.push(order.id.0);
                     (true, *status)
+                }
+                (Step::Refuse(mismatch), Outcome::Paid(received)) => {
+                    refused.push((order.clone(), received.clone(), *mismatch));
+                    (false, before)
                 }
                 _ => (false, before),
             };
@@ -248,6 +281,12 @@ impl Plan {
         }
         if !moves.is_empty() {
             store::apply(tx, &moves).await?;
+        }
+        if !unpaid.is_empty() {
+            store::ask_again_after_the_end(tx, &unpaid, now).await?;
+        }
+        for (order, received, mismatch) in refused {
+            stray_payments::write_down(tx, &order, &received, mismatch).await?;
         }
         for (order, received, reason) in given_back {
             give_back(tx, &order, &received, reason).await?;

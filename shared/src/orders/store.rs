@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -145,6 +145,91 @@ pub(super) async fn paid_by(db: &mut PgConnection, payment: &str) -> Result<Opti
         payment,
     );
     Ok(order.fetch_optional(db).await?)
+}
+
+/// The tries of orders to be paid at Stripe.
+pub(super) async fn attempts(
+    db: &mut PgConnection,
+    orders: &[Uuid],
+) -> Result<Vec<(OrderId, AttemptId)>> {
+    let attempts = sqlx::query!(
+        r#"select order_id as "order_id: OrderId", id as "id: AttemptId" from payment_attempts
+           where order_id = any($1)"#,
+        orders,
+    );
+    let attempts = attempts.fetch_all(db).await?.into_iter();
+    Ok(attempts
+        .map(|attempt| (attempt.order_id, attempt.id))
+        .collect())
+}
+
+/// A payment that was being made while its order ended may have taken money, and nothing tells of it when the answer and the
+/// webhook are lost. What is asked again at first is asked so long after the end.
+const FIRST_ASKED_AGAIN: TimeDelta = TimeDelta::minutes(5);
+/// And then so long after the time before.
+const ASKED_AGAIN: [TimeDelta; 2] = [TimeDelta::minutes(55), TimeDelta::hours(24)];
+
+/// Has Stripe asked again for the payments of orders that have ended without a known one.
+pub(super) async fn ask_again_after_the_end(
+    db: &mut PgConnection,
+    orders: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "update payment_attempts set ask_again_at = $2
+         where order_id = any($1) and status = 'cancelled' and payment_id is null and checkout_id is null",
+        orders,
+        now + FIRST_ASKED_AGAIN,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Ended orders whose payment is to be looked for again.
+pub(super) async fn ended_to_ask(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<OrderId>> {
+    let orders = sqlx::query_scalar!(
+        r#"select order_id as "order_id: OrderId" from payment_attempts
+           where ask_again_at <= $1 order by ask_again_at limit $2"#,
+        now,
+        limit,
+    );
+    Ok(orders.fetch_all(db).await?)
+}
+
+/// It was asked, and there was no money: it is asked again later, or no more.
+pub(super) async fn asked_after_the_end(
+    db: &mut PgConnection,
+    attempt: AttemptId,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "update payment_attempts
+         set ask_again_at = case asked_again when 0 then $2::timestamptz when 1 then $3 end,
+             asked_again = asked_again + 1
+         where id = $1 and ask_again_at is not null",
+        attempt as _,
+        now + ASKED_AGAIN[0],
+        now + ASKED_AGAIN[1],
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The money of an attempt is on its way, and takes days: its order waits for it beyond its deadline.
+pub(super) async fn mark_under_way(db: &mut PgConnection, attempt: AttemptId) -> Result<()> {
+    sqlx::query!(
+        "update payment_attempts set under_way = true where id = $1 and not under_way",
+        attempt as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// A line of an order, and what its tickets draw on.

@@ -26,7 +26,7 @@
 //! | clock jump, deadline passes during payment | [`the_deadline_passes_during_the_payment`] |
 
 mod killed;
-mod late;
+pub(super) mod late;
 mod late_pools;
 mod servers;
 mod stripe;
@@ -354,6 +354,44 @@ async fn the_deadline_passes_during_the_payment() {
         };
         join(world.run_jobs(), late).await;
         is_paid_once(world, &order, 2).await;
+    })
+    .await;
+}
+
+/// The process that asks after payments has a clock that is ahead of the worker's: the deadline is over for it while the worker's
+/// call, which began in time, has not reached Stripe.
+#[tokio::test]
+async fn a_call_that_began_in_time_is_waited_for_by_a_process_whose_clock_is_ahead() {
+    world(async |world| {
+        let organizer = world.organizer("lighthouse").await.organizer;
+        let event = event_of(&organizer, 2).await;
+        world
+            .stripe()
+            .misbehave("payment_intents.create", Fault::HoldBefore, 1);
+        let new = card_order(&event, 2, "pm_card_visa");
+        let order = world.stranger().post("/orders", &new).await.expect(202);
+        world.pass(TimeDelta::minutes(29));
+        let ahead = async {
+            let held = world.stripe().until_held(PATIENCE).await;
+            held.expect("it was asked");
+            let mut other = world.app.clone();
+            let two_later = world.app.clock.now() + TimeDelta::minutes(2);
+            other.clock = shared::clock::Clock::manual(two_later);
+            orders::chase(&other).await.expect("Stripe answers");
+            assert_eq!(again(&world.stranger(), &order).await["status"], "pending");
+            world.stripe().release();
+        };
+        join(world.run_jobs(), ahead).await;
+        is_paid_once(world, &order, 2).await;
+        let lines = world.activity_of(&order["id"]).await;
+        let moves = lines
+            .iter()
+            .filter(|(_, kind, _)| kind == "order.status_changed");
+        assert_eq!(
+            moves.count(),
+            1,
+            "it never was anything but pending and paid"
+        );
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! One too many is let in, as when Redis has lost a hold: the places are sold once, and each order ends by itself.
 
 use shared::ids::{EventId, OrderId};
-use shared::orders::{self, OrderStatus, Outcome, Provider, Received, Settlement};
+use shared::orders::{self, OrderStatus, Outcome, Received, Settlement};
 use tests::{World, world_with};
 
 use super::*;
@@ -134,15 +134,15 @@ async fn orders_that_are_settled_together_each_end_by_themselves() {
             .await
             .expect("one is sold");
 
-        let paid = |order: &Value, payment: &str, amount: i64| Settlement {
-            order_id: OrderId(id(order)),
-            outcome: Outcome::Paid(Received {
-                provider: Provider::Stripe,
-                reference: payment.to_owned(),
-                amount,
-                note: None,
-            }),
-            reclaimed: false,
+        let paid = async |order: &Value, payment: &str, amount: i64| {
+            let payment = world.app.stripe.payment(payment).await;
+            let received = Received::at_stripe(&payment.expect("Stripe knows it"));
+            assert_eq!(received.amount, amount);
+            Settlement {
+                order_id: OrderId(id(order)),
+                outcome: Outcome::Paid(received),
+                reclaimed: false,
+            }
         };
         let no = Settlement {
             order_id: OrderId(id(&declined)),
@@ -158,13 +158,13 @@ async fn orders_that_are_settled_together_each_end_by_themselves() {
             reclaimed: false,
         };
         let batch = [
-            paid(&fits, &fits_payment, 4_500),
+            paid(&fits, &fits_payment, 4_500).await,
             no,
-            paid(&two, &two_payment, 9_000),
+            paid(&two, &two_payment, 9_000).await,
             nobodys,
-            paid(&sold, &known, 4_500),
-            paid(&last, &last_payment, 4_500),
-            paid(&called_off, &off_payment, 4_500),
+            paid(&sold, &known, 4_500).await,
+            paid(&last, &last_payment, 4_500).await,
+            paid(&called_off, &off_payment, 4_500).await,
         ];
         let before = prevented(world).await;
         let ends = world

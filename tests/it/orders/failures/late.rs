@@ -3,7 +3,7 @@
 use super::*;
 
 /// Nobody waits long for Stripe.
-pub(super) const HASTY: [(&str, &str); 2] = [
+pub(in crate::orders) const HASTY: [(&str, &str); 2] = [
     ("HOLDFAST_STRIPE_TIMEOUT", "300ms"),
     ("HOLDFAST_STRIPE_ATTEMPTS", "1"),
 ];
@@ -204,6 +204,7 @@ async fn money_that_was_seen_to_keeps_no_places_when_it_is_told_again() {
                 reference,
                 amount: 9000,
                 note: None,
+                claim: None,
             });
             let order_id = shared::ids::OrderId(order_id);
             let settled = orders::pay::end(&world.app, order_id, outcome).await;
