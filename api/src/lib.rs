@@ -17,6 +17,7 @@ pub mod ops;
 mod order_lists;
 mod orders;
 mod organizations;
+mod passes;
 mod refunds;
 mod roles;
 mod server;
@@ -52,6 +53,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) const INTERNAL_PREFIX: &str = "/internal";
 
 // A tuple of more than sixteen is no interface.
+type SignIn = (auth::Auth, passes::Passes);
+
 type Catalogue = (
     events::Events,
     sessions::Sessions,
@@ -68,7 +71,7 @@ type Sales = (
 );
 
 type Api = (
-    auth::Auth,
+    SignIn,
     users::Users,
     admin_users::AdminUsers,
     organizations::Organizations,
@@ -84,7 +87,7 @@ type Api = (
 
 pub(crate) fn service() -> OpenApiService<Api, ()> {
     let api = (
-        auth::Auth,
+        (auth::Auth, passes::Passes),
         users::Users,
         admin_users::AdminUsers,
         organizations::Organizations,

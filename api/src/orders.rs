@@ -205,11 +205,11 @@ impl Orders {
         &self,
         public: Public,
         order_id: Path<OrderId>,
-        /// What opens the order to a guest; may stand in the header `Order-Secret` instead.
-        secret: Query<Option<String>>,
-        #[oai(name = "Order-Secret")] order_secret: Header<Option<String>>,
+        /// What opens the order to a guest.
+        #[oai(name = "Order-Secret")]
+        order_secret: Header<Option<String>>,
     ) -> Reply<EventStream<BoxStream<'static, Order>>> {
-        let secret = secret.0.or(order_secret.0);
+        let secret = public.order_secret(order_secret.0);
         let following = Following {
             app: public.app().clone(),
             user_id: public.user_id(),

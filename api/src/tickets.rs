@@ -122,11 +122,11 @@ impl Tickets {
         &self,
         public: Public,
         ticket_id: Path<TicketId>,
-        /// What opens the order to a guest; may stand in the header `Order-Secret` instead.
-        secret: Query<Option<String>>,
-        #[oai(name = "Order-Secret")] order_secret: Header<Option<String>>,
+        /// What opens the order to a guest.
+        #[oai(name = "Order-Secret")]
+        order_secret: Header<Option<String>>,
     ) -> Reply<Svg> {
-        let secret = secret.0.or(order_secret.0);
+        let secret = public.order_secret(order_secret.0);
         let seen = find(&public, secret.as_deref(), ticket_id.0).await?;
         let picture = PlainText(seen.ticket.ticket.svg()?);
         Ok(Svg::Picture(picture, KEEP_NONE.into()))
@@ -146,11 +146,11 @@ impl Tickets {
         &self,
         public: Public,
         ticket_id: Path<TicketId>,
-        /// What opens the order to a guest; may stand in the header `Order-Secret` instead.
-        secret: Query<Option<String>>,
-        #[oai(name = "Order-Secret")] order_secret: Header<Option<String>>,
+        /// What opens the order to a guest.
+        #[oai(name = "Order-Secret")]
+        order_secret: Header<Option<String>>,
     ) -> Reply<Png> {
-        let secret = secret.0.or(order_secret.0);
+        let secret = public.order_secret(order_secret.0);
         let seen = find(&public, secret.as_deref(), ticket_id.0).await?;
         let picture = Binary(seen.ticket.ticket.png()?);
         Ok(Png::Picture(picture, KEEP_NONE.into()))

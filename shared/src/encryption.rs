@@ -64,6 +64,8 @@ pub enum Place {
     OrderSecret(Uuid),
     TicketCode(Uuid),
     Mail(Uuid),
+    /// What a pass stands for, by the hash that it is found by.
+    Pass([u8; 32]),
     /// An answer kept under an idempotency key, by the digest of the request.
     Answer([u8; 32]),
 }
@@ -75,6 +77,7 @@ impl Place {
             Self::OrderSecret(id) => of("order-secret", id.as_bytes()),
             Self::TicketCode(id) => of("ticket-code", id.as_bytes()),
             Self::Mail(id) => of("mail", id.as_bytes()),
+            Self::Pass(name) => of("pass", &name),
             Self::Answer(digest) => of("answer", &digest),
         }
     }

@@ -3,6 +3,7 @@
 mod admin;
 mod credentials;
 mod links;
+mod notices;
 mod profile;
 mod sessions;
 mod tokens;

@@ -42,6 +42,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("change_venue", ".....go.Pk."),
     ("create_event", ".....gorPk."),
     ("create_organization", ".amdtgorP.."),
+    ("create_pass", ".amdtgorPki"),
     ("create_role", "......o.P.."),
     ("create_venue", ".....gorPk."),
     ("deactivate_user", "........P.."),
@@ -290,6 +291,7 @@ fn body(operation: &Value) -> String {
         Some("add_ticket_type") => {
             json!({"name": "Late", "price": 1, "included_sessions": ["S1"]})
         }
+        Some("create_pass") => json!({"path": "/events/rope-basics/availability/stream"}),
         Some("refund_order") => json!({"reason": "Rain"}),
         _ => json!({}),
     };

@@ -74,6 +74,13 @@ pub(crate) fn place_of(order: &Value) -> String {
     format!("/orders/{}?secret={}", text("id"), text("secret"))
 }
 
+/// A guest who shows the secret of their order by its header, and where the order is.
+pub(crate) fn opened(guest: &Client, order: &Value) -> (Client, String) {
+    let text = |name: &str| order[name].as_str().expect("text");
+    let guest = guest.with("order-secret", text("secret"));
+    (guest, format!("/orders/{}", text("id")))
+}
+
 /// Places an order, lets the workers do theirs, and reads what became of it.
 pub(crate) async fn bought(world: &World, buyer: &Client, new: &Value) -> Value {
     let order = buyer.post("/orders", new).await.expect(202);

@@ -4,3 +4,4 @@ mod at_rest;
 mod caching;
 mod cors;
 mod logs;
+mod passes;

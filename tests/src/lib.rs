@@ -115,6 +115,9 @@ impl World {
             ("HOLDFAST_AUTH_HASH_MEMORY_KIB", "64"),
             ("HOLDFAST_AUTH_HASH_ROUNDS", "1"),
             ("HOLDFAST_AUTH_REFUSALS_TAKE", "10ms"),
+            // Those about sessions set what is usual; all others let hours pass with one.
+            ("HOLDFAST_AUTH_ADMIN_SESSION_IDLE", "14d"),
+            ("HOLDFAST_AUTH_ADMIN_SESSION_LONGEST", "90d"),
             ("HOLDFAST_LIMITS_SIGN_IN_PER_MINUTE", "0"),
         ];
         let env: BTreeMap<String, String> = defaults

@@ -6,6 +6,7 @@ use poem::Request;
 use poem::http::Method;
 use poem::http::header::AUTHORIZATION;
 use shared::App;
+use shared::access::passes::{self, Bearer};
 use shared::access::{self, AccessError, Caller};
 use shared::config::Mode;
 use shared::error::{Code, Invalid, Result};
@@ -21,6 +22,8 @@ use super::streams::Streams;
 pub(super) struct Access {
     pub app: App,
     pub caller: Caller,
+    /// The secret of an order that a pass stands for.
+    pub order_secret: Option<String>,
     pub method: String,
     pub path: String,
     pub request_id: RequestId,
@@ -37,6 +40,8 @@ pub(super) struct Access {
 /// What a request says about who sent it.
 enum Credentials {
     None,
+    /// A pass, and the path that it is presented for.
+    Pass(String, String),
     Token(String),
     Key(String),
 }
@@ -45,10 +50,10 @@ impl Credentials {
     fn of(request: &Request) -> Result<Self> {
         let key = header(request, "X-Api-Key")?;
         let Some(authorization) = header(request, AUTHORIZATION.as_str())? else {
-            return match (key, token_in_query(request)) {
+            return match (key, pass_in_query(request)) {
                 (Some(_), Some(_)) => Err(AccessError::TwoKinds.into()),
                 (Some(key), None) => Ok(Self::Key(key)),
-                (None, Some(token)) => Ok(Self::Token(token)),
+                (None, Some((pass, path))) => Ok(Self::Pass(pass, path)),
                 (None, None) => Ok(Self::None),
             };
         };
@@ -63,8 +68,9 @@ impl Credentials {
         }
     }
 
-    async fn caller(self, app: &App, cause: &RequestId) -> Result<Caller> {
-        match self {
+    async fn bearer(self, app: &App, cause: &RequestId) -> Result<Bearer> {
+        let caller = match self {
+            Self::Pass(pass, path) => return passes::redeem(app, &pass, &path).await,
             Self::None => Ok(Caller::stranger()),
             Self::Token(token) => access::by_access_token(app, &token).await,
             // Everybody knows it, and a database may come out of development with it.
@@ -75,26 +81,43 @@ impl Credentials {
                 let mut db = app.read().await?;
                 access::by_api_key(&mut db, &key, &cause.0, app.clock.now()).await
             }
-        }
+        };
+        caller.map(Bearer::from)
     }
 }
 
-/// A browser that follows a stream cannot set a header.
-fn token_in_query(request: &Request) -> Option<String> {
+/// A browser that opens a stream or a picture by its address cannot set a header.
+fn pass_in_query(request: &Request) -> Option<(String, String)> {
     let uri = request.uri();
+    let path = below_prefix(uri.path());
     let reads = *request.method() == Method::GET;
-    let query = uri.query().filter(|_| reads && is_stream(uri.path()))?;
+    let query = uri.query().filter(|_| reads && opens_by_pass(path))?;
     let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-    let (_, token) = pairs.find(|(name, _)| name == TOKEN_IN_QUERY)?;
-    Some(token.into_owned())
+    let (_, pass) = pairs.find(|(name, _)| name == PASS_IN_QUERY)?;
+    Some((pass.into_owned(), path.to_owned()))
 }
 
-/// What a token is called in the address of a stream.
-pub(super) const TOKEN_IN_QUERY: &str = "access_token";
+/// What a pass is called in an address.
+pub(crate) const PASS_IN_QUERY: &str = "token";
 
-pub(super) fn is_stream(path: &str) -> bool {
-    let above = path.strip_suffix("/stream");
-    above.is_some_and(|above| !above.ends_with("/events"))
+/// Whether a browser opens what is at this path by itself: a stream or a picture. The path is without the prefix.
+pub(crate) fn opens_by_pass(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    matches!(
+        parts.as_slice(),
+        ["orders", _, "stream"]
+            | ["events", _, "availability", "stream"]
+            | ["tickets", _, "qr.svg" | "qr.png"]
+    )
+}
+
+/// A path of the current version, however it was written.
+pub(crate) fn below_prefix(path: &str) -> &str {
+    let path = path.strip_prefix(crate::PREFIX).unwrap_or(path);
+    match path.strip_prefix("/api/") {
+        Some(_) => &path["/api".len()..],
+        None => path,
+    }
 }
 
 impl Access {
@@ -109,13 +132,15 @@ impl Access {
             }
         }
         let address = Address::of(request, &app.config.http);
+        let bearer = if counted {
+            counted_bearer(request, app, tight).await?
+        } else {
+            Caller::stranger().into()
+        };
         Ok(Self {
             app: app.clone(),
-            caller: if counted {
-                counted_caller(request, app, tight).await?
-            } else {
-                Caller::stranger()
-            },
+            caller: bearer.caller,
+            order_secret: bearer.order_secret,
             request_id: id_of(request).clone(),
             method: request.method().to_string(),
             path: request.uri().to_string(),
@@ -130,7 +155,7 @@ impl Access {
     }
 }
 
-async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Caller> {
+async fn counted_bearer(request: &Request, app: &App, tight: bool) -> Result<Bearer> {
     let limiter: &Arc<Limiter> = request
         .data()
         .expect("the limiter is given to every request");
@@ -139,11 +164,11 @@ async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Cal
     if tight {
         limiter.count_sign_in(request, address, now).await?;
     }
-    let caller = match Credentials::of(request) {
-        Ok(credentials) => credentials.caller(app, id_of(request)).await,
+    let bearer = match Credentials::of(request) {
+        Ok(credentials) => credentials.bearer(app, id_of(request)).await,
         Err(refusal) => Err(refusal),
     };
-    match &caller {
+    match bearer.as_ref().map(|bearer| &bearer.caller) {
         // Guessing at credentials counts against the address.
         Err(error) if error.code() == Code::Unavailable => {}
         Err(_) => limiter.count_address(request, address, now).await?,
@@ -156,7 +181,7 @@ async fn counted_caller(request: &Request, app: &App, tight: bool) -> Result<Cal
             limiter.count_network(request, address, now).await?;
         }
     }
-    caller
+    bearer
 }
 
 fn id_of(request: &Request) -> &RequestId {

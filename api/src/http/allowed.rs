@@ -26,6 +26,7 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use secrecy::SecretString;
+use shared::access::passes::{self, Pass};
 use shared::access::{self, AccessToken, Caller, Person, Right, Scope};
 use shared::accounts::login::{self, Proof};
 use shared::accounts::passwords::{Passwords, Turn};
@@ -268,6 +269,17 @@ impl<P: Permission> Allowed<P> {
     /// Until the process is about to end.
     pub fn until_the_end(&self) -> WaitForCancellationFutureOwned {
         self.access.stop.clone().cancelled_owned()
+    }
+
+    /// The secret of an order that the caller presents: in its header, or by a pass.
+    pub fn order_secret(&self, header: Option<String>) -> Option<String> {
+        header.or_else(|| self.access.order_secret.clone())
+    }
+
+    /// A one-time token that stands for the caller, and for the secret that they present, at this path.
+    pub async fn pass(&self, order_secret: Option<&str>, path: &str) -> Result<Pass> {
+        let Access { app, caller, .. } = &self.access;
+        passes::issue(app, caller, order_secret, path).await
     }
 
     /// A connection for reading.

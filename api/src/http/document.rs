@@ -11,7 +11,7 @@ use poem_openapi::registry::Registry;
 use serde_json::{Map, Value, json};
 use shared::error::Code;
 
-use super::access::{TOKEN_IN_QUERY, is_stream};
+use super::access::{PASS_IN_QUERY, below_prefix, opens_by_pass};
 use super::answer::ErrorBody;
 use super::errors::status_of;
 use crate::{INTERNAL_PREFIX, PREFIX, internal_service, ops, service};
@@ -225,12 +225,12 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
             "The ETag of the version you have seen, or `*` for any.",
         );
     }
-    if method == "get" && is_stream(path) {
+    if method == "get" && opens_by_pass(below_prefix(path)) {
         add_parameter(
             operation,
             "query",
-            TOKEN_IN_QUERY,
-            "An access token, from where no header can be set.",
+            PASS_IN_QUERY,
+            "A one-time token for this path, from `POST /passes`, where no header can be set.",
         );
     }
     if method == "get" && has_header(operation, "ETAG") {

@@ -5,7 +5,7 @@
 //! route: [`access`] finds out who is calling, [`address`] from where, [`allowed`] what they may do, [`body`] reads and
 //! checks what they sent, [`answer`] is what they get, [`streams`] what they follow. [`document`] describes all of it, and [`described`] holds requests against it.
 
-mod access;
+pub(crate) mod access;
 pub mod address;
 pub mod aliases;
 pub mod allowed;

@@ -45,7 +45,7 @@ pub async fn by_api_key(
     Ok(service(row.id, row.organization_id, row.scopes))
 }
 
-/// The service of a key, if it counts: whoever follows a stream does not present the key again.
+/// The service of a key, if it counts: neither a stream that goes on nor a pass presents the key again.
 pub(super) async fn by_id(
     db: &mut PgConnection,
     id: ApiKeyId,
@@ -76,6 +76,7 @@ fn service(id: ApiKeyId, organization_id: OrganizationId, scopes: Vec<String>) -
         session: None,
         grants: Arc::new(Grants {
             everything: false,
+            owns: false,
             organizations: vec![organization_id],
             list: grants.collect(),
         }),

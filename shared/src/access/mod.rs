@@ -10,10 +10,12 @@
 //! | `rights` | the rights of people, kept in memory until they change |
 //! | `held` | the rights of whoever is changing something, as they are at that moment |
 //! | `keys` | keys of services |
+//! | [`passes`] | one-time tokens for addresses that a browser opens by itself |
 //! | `tokens` | access tokens: signed, and read without asking anybody |
 
 mod held;
 mod keys;
+pub mod passes;
 mod people;
 mod rights;
 mod tokens;
@@ -134,6 +136,8 @@ pub enum AccessError {
     UnknownKey,
     #[error("The access token is none of ours, or was not made for this server.")]
     BadToken,
+    #[error("The token in the address is not known, was used, or has expired. Ask for another.")]
+    BadPass,
     #[error("The access token has expired. Refresh it.")]
     TokenExpired,
     #[error("This session is over. Log in again.")]
@@ -155,6 +159,7 @@ impl Fault for AccessError {
             | Self::TwoKinds
             | Self::UnknownKey
             | Self::BadToken
+            | Self::BadPass
             | Self::SessionOver => Code::Unauthenticated,
             Self::TokenExpired => Code::TokenExpired,
             Self::NoPerson | Self::Forbidden | Self::Beyond { .. } => Code::Forbidden,
@@ -189,6 +194,8 @@ pub struct Person {
 #[derive(Debug, Default)]
 struct Grants {
     everything: bool,
+    /// Is an owner of an organization.
+    owns: bool,
     /// Where they belong, with rights or without.
     organizations: Vec<OrganizationId>,
     list: Vec<Grant>,
@@ -285,6 +292,11 @@ impl Caller {
             Actor::Stranger => Err(AccessError::Missing.into()),
             Actor::User(_) | Actor::System => Err(AccessError::Forbidden.into()),
         }
+    }
+
+    /// A platform administrator, or an owner of an organization.
+    fn is_powerful(&self) -> bool {
+        self.grants.everything || self.grants.owns
     }
 
     fn known(&self) -> Result<()> {

@@ -16,6 +16,7 @@ use sqlx::PgConnection;
 use super::rights::{self, Stamp};
 use super::{AccessError, Actor, Caller, Person};
 use crate::app::{App, Redis};
+use crate::config;
 use crate::error::Result;
 use crate::ids::LoginSessionId;
 use crate::tx::Tx;
@@ -30,17 +31,44 @@ const ENDED_KEPT: Duration = Duration::from_mins(10);
 /// The person who presents this token.
 pub async fn by_access_token(app: &App, token: &str) -> Result<Caller> {
     let now = app.clock.now();
-    by_session(app, app.tokens.read(token, now)?.person).await
+    let read = app.tokens.read(token, now)?;
+    let caller = by_session(app, read.person).await?;
+    if caller.is_powerful() && now - read.issued_at >= app.config.auth.admin_session_idle.delta() {
+        return Err(AccessError::TokenExpired.into());
+    }
+    Ok(caller)
 }
 
 /// The person of a session, if it is alive.
 pub(super) async fn by_session(app: &App, person: Person) -> Result<Caller> {
-    let stamp = alive(app, person, app.clock.now()).await?;
-    Ok(Caller {
+    let now = app.clock.now();
+    let stamp = alive(app, person, now).await?;
+    let caller = Caller {
         actor: Actor::User(person.user_id),
         session: Some(person.session_id),
         grants: Arc::clone(&app.rights.of(app, person.user_id, stamp).await?),
-    })
+    };
+    if caller.is_powerful() {
+        within_short_session(&app.config.auth, person.session_id, now)?;
+    }
+    Ok(caller)
+}
+
+/// Sessions of administrators and owners are short, also of those who have become one since the session was opened. When
+/// it was opened stands in its id.
+fn within_short_session(
+    config: &config::Auth,
+    session_id: LoginSessionId,
+    now: DateTime<Utc>,
+) -> Result<(), AccessError> {
+    let opened_at = session_id.0.get_timestamp().and_then(|at| {
+        let (seconds, nanos) = at.to_unix();
+        DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+    });
+    if opened_at.is_none_or(|at| now - at >= config.admin_session_longest.delta()) {
+        return Err(AccessError::SessionOver);
+    }
+    Ok(())
 }
 
 /// Fails if the session is over; answers which state of the rights is the current one.

@@ -115,8 +115,9 @@ pub(super) async fn read(db: &mut PgConnection, user_id: UserId) -> Result<Grant
     );
     let everything = everything.fetch_optional(&mut *db).await?.unwrap_or(false);
     let rows = sqlx::query!(
-        r#"select m.organization_id, r.resource as "resource?", r.action as "action?"
-           from members m left join role_rights r on r.role_id = m.role_id
+        r#"select m.organization_id, r.resource as "resource?", r.action as "action?",
+                  held.organization_id is null and held.name = 'owner' as "owns!"
+           from members m join roles held on held.id = m.role_id left join role_rights r on r.role_id = m.role_id
            where m.user_id = $1
            order by m.organization_id"#,
         user_id as _,
@@ -124,6 +125,7 @@ pub(super) async fn read(db: &mut PgConnection, user_id: UserId) -> Result<Grant
     let rows = rows.fetch_all(db).await?;
     let mut organizations: Vec<_> = rows.iter().map(|row| row.organization_id).collect();
     organizations.dedup();
+    let owns = rows.iter().any(|row| row.owns);
     let list = rows.into_iter().filter_map(|row| {
         Some(Grant {
             organization_id: row.organization_id,
@@ -133,6 +135,7 @@ pub(super) async fn read(db: &mut PgConnection, user_id: UserId) -> Result<Grant
     });
     Ok(Grants {
         everything,
+        owns,
         organizations,
         list: list.collect(),
     })

@@ -32,6 +32,7 @@ pub struct AccessToken {
 #[derive(Debug, Clone, Copy)]
 pub struct Read {
     pub person: Person,
+    pub issued_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -125,6 +126,7 @@ impl Tokens {
                 user_id: UserId(read.claims.sub),
                 session_id: LoginSessionId(read.claims.sid),
             },
+            issued_at: DateTime::from_timestamp(read.claims.iat, 0).unwrap_or(now),
             expires_at: DateTime::from_timestamp(read.claims.exp, 0).unwrap_or(now),
         })
     }

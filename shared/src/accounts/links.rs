@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use super::jobs::MailResetLink;
 use super::sessions::{self, EndedBy};
 use super::user::User;
-use super::{AccountError, line, normal_email, store};
+use super::{AccountError, line, normal_email, notices, store};
 use crate::clock::Time;
 use crate::config::Config;
 use crate::error::{Code, Fault, OnConstraint as _, Result};
@@ -199,6 +199,7 @@ pub async fn reset_password(
         user.updated_at = now.into();
         store::update(tx, &user).await?;
     }
+    notices::of_password(tx, &user).await?;
     sessions::end_all(tx, user.id, None, EndedBy::Password).await?;
     tx.record(line(user.id, "user.password_reset", json!({})));
     Ok(user.id)
@@ -218,6 +219,7 @@ pub async fn verify_email(tx: &mut Tx, token: &SecretString) -> Result<()> {
         .filter(|user| user.is_active)
         .ok_or(AccountError::LinkNotFound)?;
     if user.pending_email.as_ref() == Some(&link.email) {
+        notices::of_address(tx, &user).await?;
         user.email = link.email;
         user.pending_email = None;
     } else if user.email != link.email {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::attempts::{self, Attempt, TooManyFailures};
 use super::passwords::{Turn, Verdict};
 use super::sessions::{self, Device, Opened};
-use super::{AccountError, line, normal_email, store};
+use super::{AccountError, line, normal_email, notices, store};
 use crate::app::App;
 use crate::config;
 use crate::error::{Invalid, Result};
@@ -183,6 +183,7 @@ pub async fn settle(
     }
     store::logged_in(tx, *user_id, now).await?;
     let opened = sessions::open(tx, *user_id, device, config).await?;
+    notices::of_login(tx, *user_id, opened.session_id, device).await?;
     let data = json!({ "session_id": opened.session_id });
     tx.record(line(*user_id, "user.logged_in", data));
     Ok(Outcome::LoggedIn(opened))

@@ -12,11 +12,13 @@
 //! | [`attempts`] | the pause after too many failures |
 //! | [`sessions`] | where somebody is signed in, and the refresh tokens that keep them so |
 //! | [`links`] | mailed links: new password, confirmed address |
+//! | `notices` | mails of what has happened to an account |
 
 pub mod attempts;
 pub mod jobs;
 pub mod links;
 pub mod login;
+mod notices;
 pub mod passwords;
 pub mod sessions;
 mod store;
@@ -240,6 +242,7 @@ pub async fn change_own(
     let mut user = change.applied_to(before.clone());
     if let Some(hash) = proved.and_then(|proved| proved.new_hash) {
         set_password(tx, person, &hash).await?;
+        notices::of_password(tx, &before).await?;
         // A new password ends what somebody else may have begun with the old one.
         user.pending_email = None;
         links::forget_links(tx, user.id).await?;

@@ -84,6 +84,25 @@ impl EndedBy {
     }
 }
 
+/// How long sessions last: those of platform administrators and owners of organizations are short.
+struct Lasts {
+    idle: TimeDelta,
+    longest: TimeDelta,
+}
+
+impl Lasts {
+    fn of(powerful: bool, config: &config::Auth) -> Self {
+        let (idle, longest) = (config.session_idle.delta(), config.session_longest.delta());
+        if !powerful {
+            return Self { idle, longest };
+        }
+        Self {
+            idle: idle.min(config.admin_session_idle.delta()),
+            longest: longest.min(config.admin_session_longest.delta()),
+        }
+    }
+}
+
 pub(super) struct NewSession<'a> {
     pub id: LoginSessionId,
     pub user_id: UserId,
@@ -101,13 +120,14 @@ pub async fn open(
     config: &config::Auth,
 ) -> Result<Opened> {
     let now = tx.now();
-    let latest_end = now + config.session_longest.delta();
+    let lasts = Lasts::of(store::is_powerful(tx, user_id).await?, config);
+    let latest_end = now + lasts.longest;
     let session = NewSession {
         id: LoginSessionId::fresh(now),
         user_id,
         device,
         now,
-        expires_at: (now + config.session_idle.delta()).min(latest_end),
+        expires_at: (now + lasts.idle).min(latest_end),
         latest_end,
     };
     store::insert_session(tx, &session).await?;
@@ -157,7 +177,16 @@ pub async fn refresh(
         access::sessions_ended(tx, [presented.session_id]);
         return Ok(Refreshed::Over);
     }
-    if !presented.user_is_active || presented.expires_at <= now {
+    let lasts = Lasts::of(store::is_powerful(tx, presented.user_id).await?, config);
+    // Whoever has become an administrator since then has a short session from now on.
+    let latest_end = presented
+        .latest_end
+        .min(presented.created_at + lasts.longest);
+    let ends_at = presented
+        .expires_at
+        .min(presented.last_used_at + lasts.idle)
+        .min(latest_end);
+    if !presented.user_is_active || ends_at <= now {
         return Err(AccountError::BadRefreshToken.into());
     }
     if let Some(spent_at) = presented.spent_at {
@@ -175,7 +204,7 @@ pub async fn refresh(
     }
     tx.authenticated(presented.user_id);
     store::spend(tx, &hash, now).await?;
-    let expires_at = (now + config.session_idle.delta()).min(presented.latest_end);
+    let expires_at = (now + lasts.idle).min(latest_end);
     store::prolong(tx, presented.session_id, expires_at, now).await?;
     Ok(Refreshed::Next(Opened {
         user_id: presented.user_id,

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use super::links::Purpose;
-use super::sessions::{EndedBy, NewSession, Session};
+use super::sessions::{Device, EndedBy, NewSession, Session};
 use super::user::{Membership, User};
 use super::{NewAccount, UserFilter};
 use crate::error::Result;
@@ -205,6 +205,36 @@ fn condition(filter: &UserFilter, sql: &mut QueryBuilder<Postgres>) {
     }
 }
 
+/// Whether somebody is a platform administrator or an owner of an organization.
+pub(super) async fn is_powerful(db: &mut PgConnection, id: UserId) -> Result<bool> {
+    let powerful = sqlx::query_scalar!(
+        r#"select is_platform_admin
+                  or exists(select from members m join roles r on r.id = m.role_id
+                            where m.user_id = users.id and r.organization_id is null and r.name = 'owner') as "powerful!"
+           from users where id = $1"#,
+        id as _,
+    );
+    Ok(powerful.fetch_optional(db).await?.unwrap_or(false))
+}
+
+/// From where somebody has signed in before, the last first; at most `limit`.
+pub(super) async fn devices_of(
+    db: &mut PgConnection,
+    user_id: UserId,
+    but: LoginSessionId,
+    limit: i64,
+) -> Result<Vec<Device>> {
+    let devices = sqlx::query_as!(
+        Device,
+        "select address, user_agent from login_sessions where user_id = $1 and id <> $2
+         order by created_at desc limit $3",
+        user_id as _,
+        but as _,
+        limit,
+    );
+    Ok(devices.fetch_all(db).await?)
+}
+
 pub(super) async fn insert_session(db: &mut PgConnection, new: &NewSession<'_>) -> Result<()> {
     sqlx::query!(
         "insert into login_sessions (id, user_id, address, user_agent, created_at, last_used_at, expires_at, latest_end)
@@ -243,6 +273,8 @@ pub(super) async fn insert_refresh_token(
 pub(super) struct Presented {
     pub session_id: LoginSessionId,
     pub user_id: UserId,
+    pub created_at: DateTime<Utc>,
+    pub last_used_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub latest_end: DateTime<Utc>,
     pub ended: bool,
@@ -263,7 +295,8 @@ pub(super) async fn lock_presented(
     .await?;
     let presented = sqlx::query_as!(
         Presented,
-        r#"select s.id as session_id, s.user_id, s.expires_at, s.latest_end, s.ended_at is not null as "ended!",
+        r#"select s.id as session_id, s.user_id, s.created_at, s.last_used_at, s.expires_at, s.latest_end,
+                  s.ended_at is not null as "ended!",
                   u.is_active as user_is_active, t.spent_at
            from refresh_tokens t
            join login_sessions s on s.id = t.session_id

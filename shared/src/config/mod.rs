@@ -240,6 +240,10 @@ settings! {
         session_idle: Span = "14d",
         /// A session is over after this long, however busy it is.
         session_longest: Span = "90d",
+        /// The same for platform administrators and owners of organizations. Their access tokens are good for no longer either.
+        admin_session_idle: Span = "30m",
+        /// A session of theirs is over after this long.
+        admin_session_longest: Span = "12h",
         /// Two refreshes with one token within this time are a client that asked twice, not a thief.
         refresh_grace: Span = "10s",
         /// How long a link to set a new password works.

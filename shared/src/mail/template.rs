@@ -28,7 +28,8 @@ macro_rules! templates {
 }
 
 templates! {
-    "address-change", "event-cancelled", "invitation", "order-disputed", "order-paid", "order-refunded", "order-to-pay",
+    "address-change", "address-changed", "event-cancelled", "invitation", "new-device", "order-disputed", "order-paid", "order-refunded", "order-to-pay",
+    "password-changed",
     "password-reset", "payment-not-wanted", "refund-failed", "test", "tickets-given-back", "verify-email", "welcome",
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::{Client, Events, Organizer, World, on_sale, standard, workshop, world, world_with};
 use tokio::time::timeout;
 
-use crate::orders::{card_order, event_of, place_of};
+use crate::orders::{card_order, event_of, opened};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -38,11 +38,7 @@ impl Waiting {
     }
 
     async fn followed_by(&self, client: &Client) -> Events {
-        self.followed_at(client, &self.stream()).await
-    }
-
-    async fn followed_at(&self, client: &Client, stream: &str) -> Events {
-        let mut stream = client.follow(stream).await;
+        let mut stream = client.follow(&self.stream()).await;
         let first = stream.next().await.expect("as it is");
         assert_eq!(first["status"], "pending");
         stream
@@ -95,8 +91,8 @@ async fn a_stream_ends_with_the_role_or_the_membership_that_opened_it() {
             ends(stream).await;
         }
         // Whoever may still see the order goes on.
-        let place = place_of(&waiting.order).replace('?', "/stream?");
-        let mut stream = waiting.followed_at(&guest, &place).await;
+        let (guest, _) = opened(&guest, &waiting.order);
+        let mut stream = waiting.followed_by(&guest).await;
         world.run_jobs().await;
         stream.until(|order| order["status"] == "paid").await;
     })
@@ -143,9 +139,9 @@ async fn a_stream_lasts_so_long_and_can_be_opened_again() {
     world_with(&[("HOLDFAST_HTTP_STREAM_LONGEST", "1s")], async |world| {
         let guest = world.stranger();
         let waiting = Waiting::of(world, &guest).await;
-        let place = place_of(&waiting.order).replace('?', "/stream?");
+        let (guest, _) = opened(&guest, &waiting.order);
         for _ in 0..2 {
-            let stream = waiting.followed_at(&guest, &place).await;
+            let stream = waiting.followed_by(&guest).await;
             ends(stream).await;
         }
         world.run_jobs().await;

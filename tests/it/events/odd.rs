@@ -1,6 +1,5 @@
 //! Events that are odd, and what is said to those who ask for odd things.
 
-use shared::access::Person;
 use shared::events;
 
 use super::*;
@@ -294,26 +293,21 @@ async fn a_browser_follows_with_a_token_in_the_address() {
         let event = lighthouse.organizer.post("/events", &new).await.expect(201);
         publish(&lighthouse.organizer, &event).await;
         let owner = world.member(lighthouse.id, "owner").await;
-        let (user_id, session_id) = (owner.id, owner.session_id);
-        let now = world.app.clock.now();
-        let token = world.app.tokens.issue(
-            Person {
-                user_id,
-                session_id,
-            },
-            now,
-            now + TimeDelta::hours(1),
-        );
-        let token = token.expect("a token").token;
         let stream = format!("{}/availability/stream", at(&event));
         let stranger = world.stranger();
         stranger.get(&stream).await.refused(404, "EVENT_NOT_FOUND");
-        let bad = stranger
-            .get(&format!("{stream}?access_token=nonsense"))
-            .await;
+        let bad = stranger.get(&format!("{stream}?token=nonsense")).await;
         bad.refused(401, "UNAUTHENTICATED");
+        let token = async || {
+            let pass = owner
+                .client
+                .post("/passes", &json!({ "path": stream }))
+                .await;
+            let pass = pass.expect(200);
+            pass["token"].as_str().expect("a token").to_owned()
+        };
         let mut follower = stranger
-            .follow(&format!("{stream}?access_token={token}"))
+            .follow(&format!("{stream}?token={}", token().await))
             .await;
         assert_eq!(
             follower.next().await.expect("a message")["available_spots"],
@@ -321,7 +315,7 @@ async fn a_browser_follows_with_a_token_in_the_address() {
         );
         // Nowhere else.
         let read = stranger
-            .get(&format!("{}?access_token={token}", at(&event)))
+            .get(&format!("{}?token={}", at(&event), token().await))
             .await;
         read.refused(404, "EVENT_NOT_FOUND");
     })

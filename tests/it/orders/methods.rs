@@ -278,8 +278,8 @@ async fn an_order_is_waited_for_and_followed() {
             .post("/orders", &card_order(&event, 2, "pm_card_visa"))
             .await
             .expect(202);
-        let stream = place_of(&order).replace('?', "/stream?");
-        let mut follower = guest.follow(&stream).await;
+        let (opened, place) = opened(&guest, &order);
+        let mut follower = opened.follow(&format!("{place}/stream")).await;
         assert_eq!(status(&follower.next().await.expect("as it is")), "pending");
         let wait = format!("{}&wait=20", place_of(&order));
         let waited = while_working(world, guest.get(&wait)).await.expect(200);

@@ -35,8 +35,8 @@ async fn waits(guest: &Client, order: &Value) -> Value {
 
 /// The last of the stream; `begun` counts who has been told how it stands.
 async fn follows(guest: &Client, order: &Value, begun: &AtomicUsize) -> Value {
-    let place = place_of(order).replace('?', "/stream?");
-    let mut events = guest.follow(&place).await;
+    let (guest, place) = opened(guest, order);
+    let mut events = guest.follow(&format!("{place}/stream")).await;
     let mut last = events.next().await.expect("how it stands");
     assert_eq!(last["status"], "pending");
     begun.fetch_add(1, Ordering::Relaxed);

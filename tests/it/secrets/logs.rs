@@ -194,6 +194,19 @@ async fn purchase(world: &World, shop: &Client, secrets: &mut Secrets) {
     for path in [format!("/orders/{id}"), format!("/tickets/{ticket}/qr.svg")] {
         assert_eq!(guest.get(&path).await.status, 200, "{path}");
     }
+    let stream = json!({"path": format!("/orders/{id}/stream")});
+    let pass = guest.post("/passes", &stream).await.expect(200);
+    secrets.of(&pass);
+    let mut followed = shop
+        .follow(&format!(
+            "/orders/{id}/stream?token={}",
+            text(&pass["token"])
+        ))
+        .await;
+    assert_eq!(
+        followed.next().await.expect("how it stands")["status"],
+        "paid"
+    );
     let (back, nothing) = (format!("/tickets/{ticket}/cancel"), json!({}));
     guest.put(&back, &nothing).await.expect(200);
     let browser = json!({"event_id": event["id"], "items": wanted(&event, 1), "email": "eve@example.org",

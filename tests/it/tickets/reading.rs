@@ -6,7 +6,7 @@ use shared::ids::OrganizationId;
 use tests::{harbour_hall, on_sale, standard, world};
 
 use super::*;
-use crate::orders::event_of;
+use crate::orders::{event_of, opened};
 
 /// A service that may do just this.
 async fn key_with(world: &World, of: OrganizationId, scopes: &[&str]) -> Client {
@@ -144,19 +144,27 @@ async fn the_picture_is_that_of_the_code() {
         let organizer = world.organizer("lighthouse").await.organizer;
         let event = event_of(&organizer, 5).await;
         let (guest, order) = guest_with(world, &event, 1).await;
+        let (opened, _) = opened(&guest, &order);
+        let ticket = format!("/tickets/{}", id_of(&order["tickets"][0]));
         for (what, kind) in [("/qr.svg", "image/svg+xml"), ("/qr.png", "image/png")] {
-            let answer = guest.get(&of_ticket(&order, 0, what)).await;
+            let answer = opened.get(&format!("{ticket}{what}")).await;
             assert_eq!(answer.status, 200, "{}", answer.text);
             let told = answer.header("content-type").expect("a type");
             assert!(told.starts_with(kind), "{told}");
             assert_eq!(answer.header("cache-control"), Some("private, no-store"));
         }
-        let url = format!("{}/api/v1{}", world.base, of_ticket(&order, 0, "/qr.png"));
+        let path = json!({"path": format!("{ticket}/qr.png")});
+        let pass = opened.post("/passes", &path).await.expect(200);
+        let url = format!(
+            "{}{}",
+            world.base,
+            pass["url"].as_str().expect("an address")
+        );
         let http = reqwest::Client::builder().no_proxy().build();
         let answer = http.expect("a client").get(url).send().await;
         let png = answer.expect("an answer").bytes().await.expect("a picture");
         assert_eq!(scanned(&png), order["tickets"][0]["code"]);
-        let svg = guest.get(&of_ticket(&order, 0, "/qr.svg")).await.text;
+        let svg = opened.get(&format!("{ticket}/qr.svg")).await.text;
         assert!(
             svg.contains("<svg") && svg.contains("viewBox"),
             "{svg:.200}"
@@ -165,7 +173,7 @@ async fn the_picture_is_that_of_the_code() {
         let cancel = of_ticket(&order, 0, "/cancel");
         guest.put(&cancel, &json!({})).await.expect(200);
         for what in ["/qr.svg", "/qr.png"] {
-            let answer = guest.get(&of_ticket(&order, 0, what)).await;
+            let answer = opened.get(&format!("{ticket}{what}")).await;
             let details = answer.refused(409, "TICKET_NOT_VALID");
             assert_eq!(details["status"], "cancelled");
         }
