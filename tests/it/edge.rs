@@ -3,4 +3,5 @@
 mod addresses;
 mod connections;
 mod listeners;
+mod roles;
 mod streams;
