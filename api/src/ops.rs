@@ -204,12 +204,11 @@ fn metrics(
     let given = request
         .header("authorization")
         .and_then(|value| value.strip_prefix("Bearer "));
-    let welcome = match token {
-        Some(token) => given.is_some_and(|given| same(given, token.expose_secret())),
-        None => {
-            let apart = *listener == Listener::Own || app.config.general.mode == Mode::Development;
-            apart && Address::of(request, &app.config.http).is_this_machine()
-        }
+    let welcome = if let Some(token) = token {
+        given.is_some_and(|given| same(given, token.expose_secret()))
+    } else {
+        let apart = *listener == Listener::Own || app.config.general.mode == Mode::Development;
+        apart && Address::of(request, &app.config.http).is_this_machine()
     };
     if !welcome {
         return Err(Failure::from(AccessError::Missing).into());

@@ -265,7 +265,8 @@ mod tests {
     #[tokio::test]
     async fn a_head_must_be_there_in_time_however_many_bytes_come() {
         let (mut silent, _caller, _) = connection();
-        assert!(until_closed(&mut silent).await >= TIMEOUTS.head - Duration::from_millis(50));
+        let closed = until_closed(&mut silent).await;
+        assert!(2 * closed > TIMEOUTS.head, "{closed:?}");
 
         let (mut guarded, mut caller, _) = connection();
         let trickle = tokio::spawn(async move {
@@ -282,7 +283,8 @@ mod tests {
     #[tokio::test]
     async fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
         let (mut guarded, _caller) = answered().await;
-        assert!(until_closed(&mut guarded).await >= TIMEOUTS.idle - TIMEOUTS.head);
+        let closed = until_closed(&mut guarded).await;
+        assert!(2 * closed > TIMEOUTS.idle, "{closed:?}");
 
         let (mut guarded, mut caller) = answered().await;
         caller.write_all(b"G").await.expect("there");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
-use super::{BadConfig, Config, Database, Redis, Span, Stripe};
+use super::{BadConfig, Config, Database, Http, Redis, Span, Stripe};
 
 impl Config {
     /// What no setting can say by itself.
@@ -28,36 +28,6 @@ impl Config {
                 "database",
                 "max_connections",
                 "at least 1",
-            ),
-            (
-                self.http.connections == 0,
-                "http",
-                "connections",
-                "at least 1",
-            ),
-            (
-                nothing(self.http.head_timeout),
-                "http",
-                "head_timeout",
-                "more than nothing",
-            ),
-            (
-                nothing(self.http.body_timeout),
-                "http",
-                "body_timeout",
-                "more than nothing",
-            ),
-            (
-                nothing(self.http.idle_timeout),
-                "http",
-                "idle_timeout",
-                "more than nothing",
-            ),
-            (
-                nothing(self.http.stream_longest),
-                "http",
-                "stream_longest",
-                "more than nothing",
             ),
             (
                 self.jobs.concurrency == 0,
@@ -129,7 +99,8 @@ impl Config {
                 "redis://host:6379",
             ),
         ];
-        let bad = checks.into_iter().filter(|(bad, ..)| *bad);
+        let checks = checks.into_iter().chain(self.http.checks());
+        let bad = checks.filter(|(bad, ..)| *bad);
         bad.map(|(_, section, key, expected)| {
             let setting = Self::SETTINGS
                 .iter()
@@ -150,6 +121,22 @@ impl Stripe {
     fn longest_call(&self) -> Duration {
         let pauses = stripe_api::LONGEST_PAUSE * self.attempts.saturating_sub(1);
         self.timeout.0.saturating_mul(self.attempts) + pauses
+    }
+}
+
+/// Whether a setting is bad, its section and key, and what is expected.
+type Check = (bool, &'static str, &'static str, &'static str);
+
+impl Http {
+    fn checks(&self) -> [Check; 5] {
+        let time = |span: Span, key| (span.0.is_zero(), "http", key, "more than nothing");
+        [
+            (self.connections == 0, "http", "connections", "at least 1"),
+            time(self.head_timeout, "head_timeout"),
+            time(self.body_timeout, "body_timeout"),
+            time(self.idle_timeout, "idle_timeout"),
+            time(self.stream_longest, "stream_longest"),
+        ]
     }
 }
 
