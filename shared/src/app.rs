@@ -5,7 +5,6 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::ExposeSecret as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -21,6 +20,7 @@ use crate::error::Result;
 use crate::events::Watches;
 use crate::mail;
 use crate::orders::{Placing, Settlement, Waiting};
+use crate::redis_connection::RedisConnection;
 use crate::stock::{Looks, Stock};
 use crate::together::Together;
 use crate::tx::Tx;
@@ -213,37 +213,29 @@ impl DerefMut for Reader {
 /// Redis by one multiplexed connection that comes back by itself, and our part of its key space.
 #[derive(Clone)]
 pub struct Redis {
-    client: redis::Client,
-    manager: ConnectionManager,
+    connection: RedisConnection,
     prefix: Arc<str>,
 }
 
 impl Redis {
     fn new(config: &config::Redis) -> anyhow::Result<Self> {
         let client = redis::Client::open(config.url.expose_secret())?;
-        let patience = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(Duration::from_secs(1)))
-            .set_response_timeout(Some(Duration::from_secs(2)))
-            .set_max_delay(Duration::from_millis(500))
-            .set_number_of_retries(1);
-        let manager = ConnectionManager::new_lazy_with_config(client.clone(), patience)?;
         Ok(Self {
-            client,
-            manager,
+            connection: RedisConnection::new(client)?,
             prefix: config.prefix.as_str().into(),
         })
     }
 
     /// For commands and scripts.
     #[must_use]
-    pub fn connection(&self) -> ConnectionManager {
-        self.manager.clone()
+    pub fn connection(&self) -> RedisConnection {
+        self.connection.clone()
     }
 
-    /// For subscriptions, which need a connection of their own.
+    /// For subscriptions, which need a connection of their own. One ends when [`RedisConnection::replaced`] says so.
     #[must_use]
     pub fn client(&self) -> &redis::Client {
-        &self.client
+        self.connection.client()
     }
 
     pub async fn ping(&self) -> Result<()> {

@@ -7,6 +7,7 @@
 //! with an empty memory. Rights, vetting and what is left are never kept here.
 
 use std::hash::Hash;
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -259,6 +260,8 @@ pub async fn follow(app: App) {
 
 async fn hear(app: &App) -> Result<()> {
     let (caches, redis) = (&app.caches, &app.redis);
+    let connection = redis.connection();
+    let mut replaced = pin!(connection.replaced());
     let mut channel = redis.client().get_async_pubsub().await?;
     channel.subscribe(redis.key("changed")).await?;
     // Nobody knows what was said meanwhile.
@@ -271,6 +274,7 @@ async fn hear(app: &App) -> Result<()> {
                 let beat = Message::Beat(caches.trust.name.clone(), caches.trust.since_start());
                 publish(redis, &beat).await?;
             }
+            () = &mut replaced => return Ok(()),
             message = messages.next() => {
                 let Some(message) = message else { return Ok(()) };
                 take(caches, &message.get_payload::<String>()?)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use apalis_postgres::PostgresStorage;
 use chrono::{DateTime, TimeDelta, Utc};
-use redis::aio::ConnectionManager;
+use redis::aio::ConnectionLike;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -236,7 +236,7 @@ pub fn wake_channel(prefix: &str) -> String {
 
 /// Tells the workers that there is something to do, after the commit. It costs the caller next to nothing and may
 /// be lost: workers also look by themselves a few times a second.
-pub async fn wake(redis: &ConnectionManager, prefix: &str, queues: &BTreeSet<Queue>) {
+pub async fn wake<C: ConnectionLike + Clone>(redis: &C, prefix: &str, queues: &BTreeSet<Queue>) {
     if queues.is_empty() {
         return;
     }

@@ -35,6 +35,7 @@ pub mod page;
 pub mod patch;
 pub mod production;
 pub mod qr;
+pub mod redis_connection;
 pub mod roles;
 pub mod seed;
 pub mod shown;

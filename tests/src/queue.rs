@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::config::{Config, Jobs, Source};
 use shared::jobs::{Job, Queue};
+use shared::redis_connection::RedisConnection;
 use shared::telemetry;
 use sqlx::PgPool;
 use tokio::time::sleep;
@@ -156,7 +157,7 @@ pub fn config() -> Config {
 #[must_use]
 pub fn engine(pool: PgPool, redis_url: &str, prefix: &str, settings: Jobs) -> Engine<PgPool> {
     Engine {
-        redis: redis::Client::open(redis_url).expect("an address of Redis"),
+        redis: RedisConnection::to(redis_url).expect("an address of Redis"),
         prefix: prefix.to_owned(),
         settings,
         drain: Duration::from_secs(10),

@@ -1,6 +1,7 @@
 //! The engine: the lanes that run jobs, and what keeps them going: the heart, the ledger, the wakes, the ticks.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use futures_util::StreamExt as _;
 use shared::app::trusting_pool;
 use shared::config;
 use shared::jobs::{self, Queue};
+use shared::redis_connection::RedisConnection;
 use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
@@ -25,7 +27,7 @@ use crate::{gauges, heart, ledger};
 #[derive(Debug)]
 pub struct Engine<S> {
     pub pool: PgPool,
-    pub redis: redis::Client,
+    pub redis: RedisConnection,
     /// What the channels of this installation begin with.
     pub prefix: String,
     pub settings: config::Jobs,
@@ -179,7 +181,7 @@ impl Running {
 type Wakes = BTreeMap<Queue, Arc<Notify>>;
 
 /// Passes on what [`jobs::wake`] says. While Redis is away, `settings.poll` is what there is.
-async fn listen(redis: redis::Client, channel: String, wakes: Wakes) {
+async fn listen(redis: RedisConnection, channel: String, wakes: Wakes) {
     loop {
         if let Err(error) = pass_on(&redis, &channel, &wakes).await {
             tracing::warn!(%error, "not woken through Redis");
@@ -189,22 +191,29 @@ async fn listen(redis: redis::Client, channel: String, wakes: Wakes) {
 }
 
 async fn pass_on(
-    redis: &redis::Client,
+    redis: &RedisConnection,
     channel: &str,
     wakes: &Wakes,
 ) -> Result<(), redis::RedisError> {
-    let mut subscription = redis.get_async_pubsub().await?;
+    let mut replaced = pin!(redis.replaced());
+    let mut subscription = redis.client().get_async_pubsub().await?;
     subscription.subscribe(channel).await?;
     // Something may have been said before we heard it.
     for wake in wakes.values() {
         wake.notify_one();
     }
     let mut messages = subscription.on_message();
-    while let Some(message) = messages.next().await {
+    loop {
+        let message = tokio::select! {
+            message = messages.next() => message,
+            () = &mut replaced => None,
+        };
+        let Some(message) = message else {
+            return Ok(());
+        };
         let queue = Queue::named(&message.get_payload::<String>().unwrap_or_default());
         if let Some(wake) = queue.and_then(|queue| wakes.get(&queue)) {
             wake.notify_one();
         }
     }
-    Ok(())
 }

@@ -139,7 +139,7 @@ fn recurring() -> Vec<Recurring> {
 pub async fn run(app: App, stop: CancellationToken) -> anyhow::Result<()> {
     let engine = Engine {
         pool: app.pool().clone(),
-        redis: app.redis.client().clone(),
+        redis: app.redis.connection(),
         prefix: app.redis.prefix().to_owned(),
         settings: app.config.jobs.clone(),
         drain: app.config.http.drain.0,

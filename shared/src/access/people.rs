@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use redis::aio::ConnectionManager;
 use sqlx::PgConnection;
 
 use super::rights::{self, Stamp};
@@ -19,6 +18,7 @@ use crate::app::{App, Redis};
 use crate::config;
 use crate::error::Result;
 use crate::ids::LoginSessionId;
+use crate::redis_connection::RedisConnection;
 use crate::tx::Tx;
 
 const LIVE: &str = "live";
@@ -96,7 +96,7 @@ async fn alive(app: &App, person: Person, now: DateTime<Utc>) -> Result<Stamp> {
 
 /// Puts back what Redis has lost, unless the session has been ended there meanwhile.
 async fn restore(
-    redis: &mut ConnectionManager,
+    redis: &mut RedisConnection,
     key: &str,
     db: &mut PgConnection,
     person: Person,

@@ -2,6 +2,7 @@
 //! process listens once for all who wait in it.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -103,11 +104,11 @@ pub async fn wait(
 /// Listens from the first who waits on, for as long as the process lives.
 fn listen(app: &App) {
     app.waiting.0.listening.get_or_init(|| {
-        let (client, channel) = (app.redis.client().clone(), app.redis.key(CHANNEL));
+        let (redis, channel) = (app.redis.clone(), app.redis.key(CHANNEL));
         let waiting = Arc::downgrade(&app.waiting.0);
         tokio::spawn(async move {
             while let Some(waiting) = waiting.upgrade().map(Waiting) {
-                if let Err(error) = hear(&client, &channel, &waiting).await {
+                if let Err(error) = hear(&redis, &channel, &waiting).await {
                     tracing::debug!(%error, "ends of orders are not heard for a moment");
                 }
                 drop(waiting);
@@ -117,17 +118,25 @@ fn listen(app: &App) {
     });
 }
 
-async fn hear(client: &redis::Client, channel: &str, waiting: &Waiting) -> redis::RedisResult<()> {
-    let mut told = client.get_async_pubsub().await?;
+async fn hear(redis: &Redis, channel: &str, waiting: &Waiting) -> redis::RedisResult<()> {
+    let connection = redis.connection();
+    let mut replaced = pin!(connection.replaced());
+    let mut told = redis.client().get_async_pubsub().await?;
     told.subscribe(channel).await?;
     // What was told while nobody listened is looked up.
     waiting.ring_all();
     let mut told = told.on_message();
-    while let Some(message) = told.next().await {
+    loop {
+        let message = tokio::select! {
+            message = told.next() => message,
+            () = &mut replaced => None,
+        };
+        let Some(message) = message else {
+            return Ok(());
+        };
         let id: String = message.get_payload()?;
         if let Ok(id) = id.parse() {
             waiting.ring(OrderId(id));
         }
     }
-    Ok(())
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use redis::aio::ConnectionManager;
 use redis::{ErrorKind, RedisResult, ServerErrorKind};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -12,11 +11,12 @@ use super::keys::Keys;
 use super::{Level, Levels, Stock, levels_in, scripts};
 use crate::error::{Error, Result};
 use crate::ids::EventId;
+use crate::redis_connection::RedisConnection;
 
 /// The pools of several events.
 pub type LevelsOf = HashMap<EventId, Levels>;
 
-impl Stock<ConnectionManager> {
+impl Stock<RedisConnection> {
     /// The pools, as they are now, of those events that Redis knows.
     pub async fn read_many(&self, now: DateTime<Utc>, events: &[EventId]) -> Result<LevelsOf> {
         let mut told = self.ask_many(now, events).await?;

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use redis::aio::{ConnectionLike, ConnectionManager};
+use redis::aio::ConnectionLike;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
@@ -40,11 +40,12 @@ pub use reconcile::{Drift, Reconcile, Source, levels, place, reconcile};
 
 use crate::error::{Error, Result};
 use crate::ids::{EventId, OrderId, TicketTypeId};
+use crate::redis_connection::RedisConnection;
 use keys::Keys;
 
 /// The places in Redis, by one connection.
 #[derive(Clone)]
-pub struct Stock<C = ConnectionManager> {
+pub struct Stock<C = RedisConnection> {
     connection: C,
     prefix: Arc<str>,
     warming: Arc<[Mutex<()>; WARMED_AT_ONCE]>,

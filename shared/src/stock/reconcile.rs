@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use chrono::TimeDelta;
-use redis::aio::ConnectionManager;
 use serde::{Deserialize, Serialize};
 
 use super::{Durable, Levels, NewHold, Placed, Restored, Stock};
@@ -12,6 +11,7 @@ use crate::cache::Changed;
 use crate::error::{Error, Result};
 use crate::ids::{EventId, OrderId};
 use crate::jobs::{Job, Queue};
+use crate::redis_connection::RedisConnection;
 
 /// Compares both sides of every event that Redis knows.
 #[derive(Debug, Serialize, Deserialize)]
@@ -198,7 +198,7 @@ async fn warm_up(app: &App, event_id: EventId) -> Result<bool> {
     Ok(true)
 }
 
-impl Stock<ConnectionManager> {
+impl Stock<RedisConnection> {
     /// The events that Redis knows.
     async fn known(&self) -> Result<Vec<EventId>> {
         let ids: Vec<String> = redis::cmd("SMEMBERS")

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use holdfast::services::{Promise, Services};
 use redis::aio::ConnectionManager;
 use shared::jobs::{self, NewJob};
+use shared::redis_connection::RedisConnection;
 use sqlx::postgres::PgPoolOptions;
 use tests::queue::{Act, Fragile, Probe};
 use tokio::io::copy_bidirectional;
@@ -92,7 +93,7 @@ async fn without_redis_jobs_run_all_the_same() {
     let place = Place::new().await;
     let mut engine = place.engine();
     // Nobody listens on the port of discard.
-    engine.redis = redis::Client::open("redis://127.0.0.1:9").expect("an address");
+    engine.redis = RedisConnection::to("redis://127.0.0.1:9").expect("an address");
     let running = start(engine);
     place.enqueue_all(&probes(10, &Act::Pass)).await;
     place
@@ -124,7 +125,7 @@ async fn workers_are_woken_again_when_redis_is_back() {
     let (address, cut) = open_proxy(&place, "127.0.0.1:0").await;
     let mut engine = sleepy(place.engine());
     let (to, _) = (place.redis_url.rsplit_once('@')).expect("Redis asks for a password");
-    engine.redis = redis::Client::open(format!("{to}@{address}")).expect("an address");
+    engine.redis = RedisConnection::to(&format!("{to}@{address}")).expect("an address");
     let running = start(engine);
     let client = redis::Client::open(place.redis_url.as_str()).expect("an address of Redis");
     let redis = client.get_connection_manager().await.expect("Redis");

@@ -182,7 +182,7 @@ impl Bench {
         settings.heartbeat.0 = Duration::from_secs(1);
         let engine = Engine {
             pool: self.pool.clone(),
-            redis: redis::Client::open(self.redis_url.as_str())?,
+            redis: shared::redis_connection::RedisConnection::to(&self.redis_url)?,
             prefix: self.prefix.clone(),
             settings,
             drain: Duration::from_secs(20),
