@@ -21,7 +21,7 @@ use crate::events::Watches;
 use crate::mail;
 use crate::orders::{Placing, Settlement, Waiting};
 use crate::redis_connection::RedisConnection;
-use crate::stock::{Looks, Stock};
+use crate::stock::{FARTHEST_CLOCK, Looks, Stock};
 use crate::together::Together;
 use crate::tx::Tx;
 
@@ -64,7 +64,8 @@ impl App {
     pub fn new(config: Arc<Config>, clock: Clock) -> anyhow::Result<Self> {
         let redis = Redis::new(&config.redis)?;
         Ok(Self {
-            stock: Stock::new(redis.connection(), redis.prefix()),
+            stock: Stock::new(redis.connection(), redis.prefix())
+                .with_farthest_clock(clock.is_of_the_system().then_some(FARTHEST_CLOCK)),
             looks: Looks::default(),
             watches: Watches::default(),
             redis,

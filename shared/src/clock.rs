@@ -39,6 +39,12 @@ impl Clock {
         DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::UNIX_EPOCH)
     }
 
+    /// Whether it goes by itself, as the clocks of other machines do.
+    #[must_use]
+    pub const fn is_of_the_system(&self) -> bool {
+        matches!(self, Self::System)
+    }
+
     /// Moves a manual clock; the system's clock cannot be moved.
     pub fn advance(&self, by: TimeDelta) {
         match self {

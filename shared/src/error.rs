@@ -227,7 +227,9 @@ impl From<sqlx::Error> for Error {
 impl From<redis::RedisError> for Error {
     fn from(error: redis::RedisError) -> Self {
         let passing = error.is_io_error() || error.is_connection_dropped() || error.is_timeout();
-        if passing || matches!(error.kind(), redis::ErrorKind::Server(_)) {
+        // What a script says of a time that is too far from the clock of Redis.
+        let is_clock = error.code() == Some("CLOCK");
+        if passing || is_clock || matches!(error.kind(), redis::ErrorKind::Server(_)) {
             Self::Unavailable(error.into())
         } else {
             Self::Internal(error.into())

@@ -2,6 +2,7 @@
 
 mod books;
 mod event;
+mod failover;
 mod faults;
 mod holds;
 mod model;

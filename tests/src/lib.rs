@@ -78,6 +78,8 @@ pub async fn world(test: impl AsyncFnOnce(&World)) {
 pub async fn world_with(settings: &[(&str, &str)], test: impl AsyncFnOnce(&World)) {
     let database = Database::from_template().await;
     let world = World::start(&database, settings).await;
+    // As workers do each second. A world may be without Redis or Postgres.
+    drop(stock::compare_after_change(&world.app).await);
     let outcome = AssertUnwindSafe(async {
         test(&world).await;
         world.balance().await;

@@ -15,6 +15,7 @@ use shared::orders::jobs::{Audit, Chase, ForgetHeard};
 use shared::organizations::invitations::{self, ForgetInvitations};
 use shared::stock::{self, Reconcile};
 use shared::{App, Result, Tx};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::{JobContext, JobResult, Registry};
@@ -137,6 +138,8 @@ fn recurring() -> Vec<Recurring> {
 
 /// Runs jobs until told to stop, then finishes what it has begun.
 pub async fn run(app: App, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut beside = JoinSet::new();
+    beside.spawn(stock::watch(app.clone()));
     let engine = Engine {
         pool: app.pool().clone(),
         redis: app.redis.connection(),

@@ -28,7 +28,7 @@ macro_rules! templates {
 }
 
 templates! {
-    "address-change", "address-changed", "event-cancelled", "invitation", "new-device", "order-disputed", "order-paid", "order-refunded", "order-to-pay",
+    "address-change", "address-changed", "event-cancelled", "invitation", "new-device", "order-disputed", "order-paid", "order-refunded", "order-sold-out", "order-to-pay",
     "password-changed",
     "password-reset", "payment-not-wanted", "refund-failed", "test", "tickets-given-back", "verify-email", "welcome",
 }

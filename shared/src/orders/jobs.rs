@@ -94,6 +94,8 @@ pub enum News {
     Refunded {
         refund_id: RefundId,
     },
+    /// Its places were gone before it was paid.
+    SoldOut,
     GivenBack {
         tickets: Vec<TicketId>,
         refund_id: Option<RefundId>,

@@ -7,6 +7,7 @@
 //! | `placing` | writing it, together with those that are placed at the same moment |
 //! | `status` | where an order stands, and what an outcome of its payment makes of it: pure |
 //! | `pay` | the conversation with Stripe, without a transaction |
+//! | `secure` | whether an order still has the places it is about to be charged for |
 //! | `settle` | the one place where orders end, however one hears of their payment |
 //! | `cancel`, `undoing` | calling off, and giving tickets back; how far it is for a whole event |
 //! | `wallet` | a ticket as its owner and its organizer see it |
@@ -36,6 +37,7 @@ mod placing;
 mod plain;
 mod prepare;
 pub mod refunds;
+mod secure;
 mod settle;
 mod status;
 mod store;
@@ -126,6 +128,8 @@ pub enum OrderError {
     TooLate,
     #[error("Your bank wants the payment back: ask the organizer.")]
     Disputed,
+    #[error("The order was not written in time; nothing came of it. Send it again.")]
+    TooSlow,
     #[error("The event was changed in this very moment.")]
     OfferChanged { current: i64 },
 }
@@ -142,7 +146,7 @@ impl Fault for OrderError {
             Self::RefundExceedsPayment | Self::NothingToRefund => Code::RefundExceedsPayment,
             Self::NotPossible { .. } | Self::Disputed => Code::OrderNotModifiable,
             Self::TooLate => Code::CancellationClosed,
-            Self::OfferChanged { .. } => Code::ConcurrentUpdate,
+            Self::OfferChanged { .. } | Self::TooSlow => Code::ConcurrentUpdate,
         }
     }
 

@@ -28,6 +28,10 @@ pub async fn tell(tx: &mut Tx, config: &Config, job: &Tell) -> Result<()> {
         News::EventCancelled { refund_id } => {
             event_cancelled(tx, &order, config, *refund_id).await?
         }
+        News::SoldOut => {
+            let cause = format!("order-sold-out:{}", order.id);
+            Some(order.letter(config, "order-sold-out", cause, json!({})))
+        }
         News::ToPay => to_pay(&order, config),
         News::Disputed { .. } | News::RefundFailed { .. } => {
             return to_organizer(tx, &order, config, &job.news).await;

@@ -14,7 +14,7 @@ use super::order::PaymentMethod;
 use super::settle::{Settled, Settlement};
 use super::status::{Ask, OrderStatus, Outcome, Provider, Received};
 use super::store::{self, Attempt, Due};
-use super::{EVENT_CANCELLED, OrderError};
+use super::{EVENT_CANCELLED, OrderError, secure};
 use crate::access::{Actor, Scope};
 use crate::app::App;
 use crate::config::PAYMENT_GRACE;
@@ -45,6 +45,9 @@ pub async fn purchase(app: &App, order_id: OrderId) -> Result<Option<Settled>> {
     let outcome = match &due.attempt {
         None => None,
         Some(attempt) if app.clock.now() < due.payment_deadline => {
+            if !secure::has_places(app, order_id).await? {
+                return secure::refuse(app, &due, attempt).await;
+            }
             Some(charge(app, &due, attempt).await?)
         }
         Some(attempt) => look(app, &due, attempt).await?.outcome,
@@ -117,6 +120,21 @@ pub async fn ask(app: &App, order_id: OrderId) -> Result<Option<Settled>> {
         Some(outcome) => end(app, order_id, outcome).await,
         None => Ok(None),
     }
+}
+
+/// Ends an order that has no places. An earlier run may have had them and asked for the money: where it is there, the order is
+/// settled as any other; where it is on its way, the order waits for it.
+pub(super) async fn end_uncharged(
+    app: &App,
+    due: &Due,
+    attempt: &Attempt,
+) -> Result<Option<Settled>> {
+    let closed = close(app, due, attempt).await?;
+    if matches!(closed, Closed::UnderWay) {
+        mark_under_way(app, attempt).await?;
+        return Ok(None);
+    }
+    end_by(app, due.order_id, closed.paid(), Outcome::NoPlaces).await
 }
 
 async fn mark_under_way(app: &App, attempt: &Attempt) -> Result<()> {

@@ -5,6 +5,7 @@ mod statements;
 
 use std::collections::{BTreeSet, HashMap};
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -16,6 +17,7 @@ use crate::cache::Changed;
 use crate::error::{Code, Result};
 use crate::holds::HoldError;
 use crate::ids::EventId;
+use crate::stock;
 use crate::telemetry;
 use crate::together::Piece;
 use crate::tx::Tx;
@@ -89,6 +91,11 @@ pub async fn place_together(app: &App, order: &PlacedOrder, by: By) -> Result<Or
 }
 
 impl PlacedOrder {
+    /// Its hold may be taken for one that nobody came back for, and go to others, before it is written.
+    fn is_late(&self, now: DateTime<Utc>) -> bool {
+        now > self.held_at + stock::ORDERED_WITHIN
+    }
+
     /// Nothing is to be looked at before it is written, and nothing stands in its way.
     fn goes_with_others(&self) -> bool {
         self.fresh && self.limits.is_empty() && !self.method.waits_for_the_buyer()
@@ -98,6 +105,11 @@ impl PlacedOrder {
 /// Prepared from memory, orders are written only if nothing has changed since then: neither a price, nor whether an event is on
 /// sale. What has changed is forgotten, so that whoever prepares it again sees it as it is.
 async fn write(app: &App, tx: &mut Tx, orders: &[&PlacedOrder]) -> Result<()> {
+    // The transaction has begun: from here on Postgres sees to it that it does not take long.
+    let at = tx.now();
+    if orders.iter().any(|order| order.is_late(at)) {
+        return Err(OrderError::TooSlow.into());
+    }
     let events: BTreeSet<Uuid> = orders.iter().map(|order| order.event_id.0).collect();
     let events: Vec<Uuid> = events.into_iter().collect();
     let kept = store::keep_events(tx, &events).await?;
@@ -105,7 +117,6 @@ async fn write(app: &App, tx: &mut Tx, orders: &[&PlacedOrder]) -> Result<()> {
     let current = |order: &PlacedOrder| now.get(&order.event_id).copied();
     let is_old = |order: &&&PlacedOrder| current(order) != Some(order.seen.event_version);
     let mut old: Vec<&&PlacedOrder> = orders.iter().filter(is_old).collect();
-    let at = tx.now();
     if old.is_empty() && !statements::insert(tx, &app.cipher, orders, at).await? {
         // It is not told of which of them.
         old = orders.iter().collect();

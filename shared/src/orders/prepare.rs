@@ -34,6 +34,8 @@ pub struct PlacedOrder {
     pub(super) refund_policy: RefundPolicy,
     pub(super) hold: KeptHold,
     pub(super) payment_deadline: DateTime<Utc>,
+    /// From before its places were held for it.
+    pub(super) held_at: DateTime<Utc>,
     /// So many orders may wait for this buyer to pay; none for who sells for the organizer.
     pub(super) most_waiting: Option<u32>,
     /// The places were not held for an order before, and go back if this one does not come about.
@@ -95,6 +97,7 @@ pub async fn prepare(
     let wish = Wish::of(app, event, buyer, &new, seed).await?;
     let (method, card) = payment(&new, wish.sale.total())?;
     attendees_fit(&new.attendees, wish.sale.tickets())?;
+    let held_at = app.clock.now();
     let fresh = wish.take(app, event).await?;
     let within = match method {
         PaymentMethod::Manual => &app.config.orders.manual_payment_within,
@@ -119,6 +122,7 @@ pub async fn prepare(
         refund_policy: event.event.refund_policy.clone(),
         hold: KeptHold::of(&wish.hold),
         payment_deadline: app.clock.now() + within.delta(),
+        held_at,
         most_waiting: (!sells).then(|| buyer.most(&app.config.holds)),
         fresh,
         seen: Offer::of(event, &wish.sale),

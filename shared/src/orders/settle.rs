@@ -250,6 +250,9 @@ impl Plan {
                     if is_off(outcome) {
                         tell_of_cancelled(tx, order.id, None);
                     }
+                    if *outcome == Outcome::NoPlaces {
+                        tell_of_sold_out(tx, order.id);
+                    }
                     moves.push(ended(order, outcome, *status));
                     unpaid.push(order.id.0);
                     (true, *status)
@@ -396,6 +399,7 @@ fn ended(order: &Locked, outcome: &Outcome, status: OrderStatus) -> Move {
     let (reason, attempt, payment_id) = match outcome {
         Outcome::Declined { code, payment } => (code.clone(), "failed", payment.clone()),
         Outcome::Cancelled { reason } => (reason.clone(), "cancelled", None),
+        Outcome::NoPlaces => (SOLD_OUT.to_owned(), "cancelled", None),
         _ => ("not_paid_in_time".to_owned(), "cancelled", None),
     };
     Move {
@@ -417,11 +421,19 @@ fn tell_of_cancelled(tx: &mut Tx, order_id: OrderId, refund_id: Option<RefundId>
     tx.enqueue(&Tell { order_id, news });
 }
 
+/// The order ends without anything having been paid.
+fn tell_of_sold_out(tx: &mut Tx, order_id: OrderId) {
+    let news = News::SoldOut;
+    tx.enqueue(&Tell { order_id, news });
+}
+
 /// Money that has nothing to pay for goes back in full, once.
 async fn give_back(tx: &mut Tx, order: &Locked, received: &Received, reason: &str) -> Result<()> {
     if received.amount == 0 {
         if reason == EVENT_CANCELLED {
             tell_of_cancelled(tx, order.id, None);
+        } else if reason == SOLD_OUT {
+            tell_of_sold_out(tx, order.id);
         }
         return Ok(());
     }
@@ -453,6 +465,7 @@ fn record(tx: &mut Tx, order: &Locked, status: OrderStatus, outcome: &Outcome) {
         }
         Outcome::Declined { code, .. } => json!({ "code": code }),
         Outcome::Cancelled { reason } => json!({ "reason": reason }),
+        Outcome::NoPlaces => json!({ "reason": SOLD_OUT }),
         _ => json!({}),
     };
     tx.record(Activity {

@@ -18,7 +18,7 @@ pub enum OrderStatus {
     RequiresAction,
     /// Paid or free, with its tickets.
     Paid,
-    /// Declined for good; its places are on sale again.
+    /// Declined for good, or its places were gone before it was charged; its places are on sale again.
     Failed,
     /// Not paid in time; its places are on sale again.
     Expired,
@@ -37,6 +37,8 @@ pub enum Outcome {
         code: String,
         payment: Option<String>,
     },
+    /// Its places were gone before it was charged.
+    NoPlaces,
     /// The buyer must act.
     NeedsBuyer(Ask),
     /// It will not be paid any more: the time is over and the payment is closed.
@@ -207,9 +209,10 @@ impl OrderStatus {
             // A cancelled order was called off by somebody: it is not revived. One that is paid twice is paid once.
             (_, Outcome::Paid(_)) => Step::GiveBack,
             (Self::Pending | Self::RequiresAction, Outcome::NeedsBuyer(_)) => Step::Ask,
-            (Self::Pending | Self::RequiresAction, Outcome::Declined { .. }) => {
-                Step::End(Self::Failed)
-            }
+            (
+                Self::Pending | Self::RequiresAction,
+                Outcome::Declined { .. } | Outcome::NoPlaces,
+            ) => Step::End(Self::Failed),
             (Self::Pending | Self::RequiresAction, Outcome::Expired) => Step::End(Self::Expired),
             (Self::Pending | Self::RequiresAction, Outcome::Cancelled { .. }) => {
                 Step::End(Self::Cancelled)
@@ -278,7 +281,8 @@ mod tests {
         let cancelled = Outcome::Cancelled {
             reason: "buyer".into(),
         };
-        let outcomes = [paid, declined, ask, Outcome::Expired, cancelled];
+        let gone = Outcome::NoPlaces;
+        let outcomes = [paid, declined, ask, Outcome::Expired, cancelled, gone];
         for status in ALL {
             let steps = outcomes
                 .each_ref()
@@ -290,9 +294,11 @@ mod tests {
                     Step::Ask,
                     Step::End(S::Expired),
                     Step::End(S::Cancelled),
+                    Step::End(S::Failed),
                 ],
                 _ => [
                     Step::GiveBack,
+                    Step::Nothing,
                     Step::Nothing,
                     Step::Nothing,
                     Step::Nothing,

@@ -549,6 +549,32 @@ pub(super) async fn hold_again(
     Ok(Some((status, kept.hold(id, event_id, now, parts))))
 }
 
+/// Whether there is room for an order among those that wait: the ones that were placed before it come first, by one order
+/// for all of them.
+pub(super) async fn has_room(db: &mut PgConnection, id: OrderId) -> Result<bool> {
+    let room = sqlx::query_scalar!(
+        r#"with mine as (
+               select distinct d.pool_id from order_items i
+               join ticket_type_pools d on d.ticket_type_id = i.ticket_type_id where i.order_id = $1
+           ), wanted as (
+               select d.pool_id, sum(i.quantity) as places
+               from orders me
+               join orders o on o.event_id = me.event_id and o.status in ('pending', 'requires_action')
+                            and (o.placed_at, o.id) <= (me.placed_at, me.id)
+               join order_items i on i.order_id = o.id
+               join ticket_type_pools d on d.ticket_type_id = i.ticket_type_id
+               where me.id = $1
+               group by d.pool_id
+           )
+           select exists (select from mine) and not exists (
+               select from mine join pools p on p.id = mine.pool_id join wanted w on w.pool_id = p.id
+               where p.sold + w.places > p.capacity
+           ) as "room!""#,
+        id as _,
+    );
+    Ok(room.fetch_one(db).await?)
+}
+
 /// The orders of an event that wait, with what they hold until when.
 pub(super) async fn waiting_of(
     db: &mut PgConnection,

@@ -7,6 +7,11 @@ if not hold then
     return answer('missing')
 end
 if hold.ordered == ask.ordered then
+    if ask.ordered then
+        -- A request that is sent again has as long to write its order as the first one.
+        hold.since = math.max(hold.since, now)
+        write(ask.id, hold)
+    end
     return answer('attached', { anew = false })
 end
 if ask.ordered then

@@ -1,9 +1,10 @@
 //! What Postgres says of an event's places.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{Level, Levels, Proof, Told};
 use crate::error::Result;
@@ -28,6 +29,8 @@ pub struct Pool {
     pub told: Told,
     /// The ticket types that draw on it.
     pub types: Vec<TicketTypeId>,
+    /// The version that Redis had heard of before Postgres was asked. If that is greater, Postgres has lost it.
+    pub heard: Option<i64>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -64,6 +67,7 @@ impl Durable {
                     version: row.version,
                 },
                 types: row.types,
+                heard: None,
             });
         Ok(Self {
             event_id,
@@ -71,6 +75,22 @@ impl Durable {
             waiting,
             only_known: false,
         })
+    }
+
+    /// Adds what Redis had heard of before this was read.
+    #[must_use]
+    pub fn after(mut self, heard: &BTreeMap<Uuid, i64>) -> Self {
+        for pool in &mut self.pools {
+            pool.heard = heard.get(&pool.told.id).copied();
+        }
+        self
+    }
+
+    /// Whether Postgres has lost something that Redis had heard of.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        let mut pools = self.pools.iter();
+        pools.any(|pool| pool.heard.is_some_and(|heard| heard > pool.told.version))
     }
 
     /// The orders that wait no more, as is seen later.

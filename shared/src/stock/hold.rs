@@ -112,6 +112,9 @@ pub enum Placed {
     Placed {
         #[serde(with = "chrono::serde::ts_milliseconds")]
         deadline: DateTime<Utc>,
+        /// It was held for its order before, and more of a pool is promised by now than there is.
+        #[serde(default)]
+        overdrawn: bool,
     },
     /// These pools have fewer places than asked for.
     Short { short: Vec<Short> },

@@ -12,6 +12,10 @@ impl Keys {
         Self([key("pools"), key("holds"), key("lapsing"), key("buyers")])
     }
 
+    pub fn pools(&self) -> &str {
+        &self.0[0]
+    }
+
     pub fn holds(&self) -> &str {
         &self.0[1]
     }

@@ -57,7 +57,9 @@ impl Stock<RedisConnection> {
             for key in &Keys::of(&self.prefix, *event_id).0 {
                 call.key(key);
             }
-            call.arg(now.timestamp_millis()).arg("{}");
+            call.arg(now.timestamp_millis())
+                .arg("{}")
+                .arg(self.farthest());
             pipe.invoke_script(&call);
         }
         pipe.query_async(&mut self.connection.clone()).await

@@ -11,6 +11,7 @@
 mod claim;
 mod durable;
 mod hold;
+mod identity;
 mod keys;
 mod looks;
 mod many;
@@ -21,7 +22,7 @@ mod scripts;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use redis::aio::ConnectionLike;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -32,6 +33,8 @@ use uuid::Uuid;
 pub use claim::Claim;
 pub use durable::{Durable, Pool, Waiting};
 pub use hold::{Found, HoldToken, NewHold, Placed, Proof, Short};
+pub(crate) use identity::hold_again;
+pub use identity::{compare_after_change, watch};
 pub(crate) use looks::Looks;
 pub use many::{LevelsOf, durable_levels};
 pub(crate) use places::Places;
@@ -48,11 +51,24 @@ use keys::Keys;
 pub struct Stock<C = RedisConnection> {
     connection: C,
     prefix: Arc<str>,
+    /// How far the time that is handed in may be from the clock of Redis; any distance if none.
+    farthest: Option<TimeDelta>,
     warming: Arc<[Mutex<()>; WARMED_AT_ONCE]>,
 }
 
 /// More events than this are not brought to Redis by one process at a time.
 const WARMED_AT_ONCE: usize = 16;
+
+/// What an order is written within, counted from the moment in which its hold was taken for it.
+pub const ORDERED_WITHIN: TimeDelta = TimeDelta::seconds(30);
+
+/// How far the clock of a process may be from that of Redis.
+pub const FARTHEST_CLOCK: TimeDelta = TimeDelta::seconds(30);
+
+/// After this, a hold for an order that is not there goes back: nobody is writing the order any more. Its transaction has
+/// begun within 30 seconds, is ended by Postgres when it does nothing for a minute, and no statement of it takes
+/// more than 30 seconds; and two clocks are at most a minute apart.
+pub const LONGEST_ORDERING: TimeDelta = TimeDelta::seconds(180);
 
 /// How many places of a pool there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -87,8 +103,20 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         Self {
             connection,
             prefix: prefix.into(),
+            farthest: None,
             warming: Arc::new(std::array::from_fn(|_| Mutex::default())),
         }
+    }
+
+    /// The same, where a time is refused that is farther than this from the clock of Redis.
+    #[must_use]
+    pub fn with_farthest_clock(self, farthest: Option<TimeDelta>) -> Self {
+        Self { farthest, ..self }
+    }
+
+    fn farthest(&self) -> i64 {
+        self.farthest
+            .map_or(0, |farthest| farthest.num_milliseconds())
     }
 
     /// One at a time for an event: after a loss everybody asks at once, and one answer is enough.
@@ -136,7 +164,7 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         event_id: EventId,
         id: OrderId,
         proof: &Proof,
-        by: chrono::TimeDelta,
+        by: TimeDelta,
     ) -> Result<Extended> {
         let ask = json!({ "id": id, "proof": proof, "by": by.num_milliseconds() });
         self.run(&scripts::EXTEND, event_id, now, &ask).await
@@ -202,7 +230,9 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         for key in &keys.0 {
             call.key(key);
         }
-        call.arg(now.timestamp_millis()).arg("{}");
+        call.arg(now.timestamp_millis())
+            .arg("{}")
+            .arg(self.farthest());
         let pools: BTreeMap<String, String> = call.invoke_async(&mut connection).await?;
         if pools.is_empty() {
             return Ok(None);
@@ -210,10 +240,26 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         levels_in(event_id, &pools).map(Some)
     }
 
+    /// Which versions of an event's pools Redis has heard of.
+    pub async fn heard(&self, event_id: EventId) -> Result<BTreeMap<Uuid, i64>> {
+        let keys = Keys::of(&self.prefix, event_id);
+        let pools: BTreeMap<String, String> = redis::cmd("HGETALL")
+            .arg(keys.pools())
+            .query_async(&mut self.connection.clone())
+            .await?;
+        let heard = pools.iter().filter_map(|(id, text)| {
+            let version = text.split(' ').nth(3)?.parse().ok()?;
+            Some((id.parse().ok()?, version))
+        });
+        Ok(heard.collect())
+    }
+
     /// Makes the event what Postgres says. `now` is from before Postgres was asked: an order that came after that is
     /// not among those that wait.
     pub async fn restore(&self, now: DateTime<Utc>, durable: &Durable) -> Result<Restored> {
-        self.run(&scripts::RESTORE, durable.event_id, now, durable)
+        let mut ask = serde_json::to_value(durable)?;
+        ask["longest_ordering"] = LONGEST_ORDERING.num_milliseconds().into();
+        self.run(&scripts::RESTORE, durable.event_id, now, &ask)
             .await
     }
 
@@ -254,7 +300,8 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
             call.key(key);
         }
         call.arg(now.timestamp_millis())
-            .arg(serde_json::to_string(ask)?);
+            .arg(serde_json::to_string(ask)?)
+            .arg(self.farthest());
         let answer: String = call.invoke_async(&mut self.connection.clone()).await?;
         Ok(serde_json::from_str(&answer)?)
     }

@@ -7,7 +7,13 @@ if known and not known.ordered and known.deadline <= now then
     -- It is over, and not yet forgotten.
     forget(ask.id, known)
 elseif known then
-    return answer('placed', { deadline = known.deadline })
+    local again = known.ordered and ask.ordered
+    if again then
+        -- The order is about to be written, or to be paid: its hold is not one that nobody came back for.
+        known.since = math.max(known.since, now)
+        write(ask.id, known)
+    end
+    return answer('placed', { deadline = known.deadline, overdrawn = again and are_overdrawn(known.parts) })
 end
 
 local ids = {}

@@ -1,10 +1,20 @@
 -- What the scripts share; each of them is appended to this.
 --
 -- KEYS: the pools of one event, its holds, the deadlines of those that lapse, and how many of those each buyer has.
--- ARGV: the time in milliseconds, and what is asked, in JSON. The answer is JSON too.
+-- ARGV: the time in milliseconds, what is asked, in JSON, and how many milliseconds the time may be off by the clock of
+-- Redis, 0 for any number. The answer is JSON too.
 local POOLS, HOLDS, LAPSING, BUYERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = tonumber(ARGV[1])
 local ask = cjson.decode(ARGV[2])
+local farthest = tonumber(ARGV[3])
+if farthest > 0 then
+    -- A process whose clock is wrong, or that was stopped since it looked, would end holds that live.
+    local time = redis.call('TIME')
+    local off = now - (time[1] * 1000 + math.floor(time[2] / 1000))
+    if math.abs(off) > farthest then
+        return redis.error_reply(string.format('CLOCK the time is %d ms off', off))
+    end
+end
 -- To Lua the null of JSON is something, and true.
 for name, value in pairs(ask) do
     if value == cjson.null then
@@ -26,6 +36,17 @@ end
 
 local function free(pool)
     return pool.capacity - pool.sold - pool.held
+end
+
+-- Whether more of a pool is promised than there is: Redis has lost holds, and let others have their places.
+local function are_overdrawn(parts)
+    for _, part in ipairs(parts) do
+        local text = redis.call('HGET', POOLS, part[1])
+        if text and free(pool_of(text)) < 0 then
+            return true
+        end
+    end
+    return false
 end
 
 local function keep(id, pool)

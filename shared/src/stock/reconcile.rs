@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::{Durable, Levels, NewHold, Placed, Restored, Stock};
+use super::{Durable, Levels, NewHold, Placed, Restored, Stock, identity};
 use crate::app::App;
 use crate::cache::Changed;
 use crate::error::{Error, Result};
@@ -93,10 +93,17 @@ async fn lasting(app: &App, events: &[EventId]) -> Result<HashSet<EventId>> {
 /// something may have been ordered, sold or ended, and an event that Redis does not know yet cannot be told so.
 async fn restore(app: &App, event_id: EventId, only_known: bool) -> Result<Restored> {
     let now = app.clock.now();
+    let heard = app.stock.heard(event_id).await?;
+    let mut db = app.read().await?;
     let before = Durable {
         only_known,
-        ..Durable::read(&mut *app.read().await?, event_id).await?
+        ..Durable::read(&mut db, event_id).await?.after(&heard)
     };
+    if before.is_behind() {
+        identity::require_primary(&mut db).await?;
+        tracing::error!(%event_id, "Postgres has lost changes that Redis had heard of");
+    }
+    drop(db);
     if !only_known {
         app.stock.note(event_id).await?;
     }
@@ -111,6 +118,13 @@ async fn restore(app: &App, event_id: EventId, only_known: bool) -> Result<Resto
     let (ended, told) = (before.ended_by(&after), after.told());
     app.stock.settle(now, event_id, &ended, &told).await?;
     Ok(restored)
+}
+
+/// Compares one event, if Redis knows it.
+pub(super) async fn compare(app: &App, event_id: EventId) -> Result<Restored> {
+    let found = restore(app, event_id, true).await?;
+    Drift::default().count(event_id, found);
+    Ok(found)
 }
 
 /// Gives back what is held for an order that is over: in one step with what Postgres says is sold, so that nothing is free

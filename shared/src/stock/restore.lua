@@ -4,9 +4,10 @@
 -- Answers how many places had drifted, and how many holds of orders were missing. Asked to, it leaves an event alone
 -- that Redis does not know.
 --
--- ask: {pools: [{id, capacity, sold, version, types}], waiting: [{id, buyer, deadline, items, proof, sale}], only_known}
--- An order is written within this time of being let stand on its hold, or never.
-local LONGEST_ORDERING = 60000
+-- ask: {pools: [{id, capacity, sold, version, types, heard}], waiting: [{id, buyer, deadline, items, proof, sale}],
+--       only_known, longest_ordering}
+-- heard: the version that Redis knew before Postgres was asked.
+-- longest_ordering: an order is written within this time of being let stand on its hold, or never.
 
 lapse()
 local cold = redis.call('EXISTS', POOLS) == 0
@@ -96,7 +97,7 @@ end
 local holds = redis.call('HGETALL', HOLDS)
 for at = 1, #holds, 2 do
     local id, hold = holds[at], cjson.decode(holds[at + 1])
-    if hold.ordered and not waits[id] and hold.since <= now - LONGEST_ORDERING then
+    if hold.ordered and not waits[id] and hold.since <= now - ask.longest_ordering then
         redis.call('HDEL', HOLDS, id)
     else
         count(id, hold)
@@ -108,7 +109,9 @@ for _, pool in ipairs(ask.pools) do
     local text = redis.call('HGET', POOLS, pool.id)
     local known = text and pool_of(text)
     -- Of the same version with other numbers Postgres is right: it never wrote those.
-    local now_so = known and known.version > pool.version and known or pool
+    -- And of an older one, if Redis knew the newer one before it was asked: it has lost that in a failover.
+    local is_newer = known and known.version > pool.version and known.version ~= pool.heard
+    local now_so = is_newer and known or pool
     if known then
         drift = drift + math.abs(known.held - held[pool.id])
         drift = drift + math.abs(known.capacity - known.sold - now_so.capacity + now_so.sold)

@@ -20,6 +20,7 @@
 //! | payment after expiry, a limit removed or given since | `late_pools::…` |
 //! | Postgres restarts in the middle | `servers::postgres_restarts_in_the_middle` |
 //! | Redis restarts, loses all data, is away | `servers::redis_…`, `stock::faults` |
+//! | Redis loses its last second, or has promised too much | `lost_places::…` |
 //! | SMTP is down, slow, refuses one address | `mail`, `tickets` |
 //! | a job's payload is garbage, a handler panics | `queue` |
 //! | two workers, two crons | `queue`, [`two_jobs_of_one_order_charge_once`] |
@@ -28,6 +29,7 @@
 mod killed;
 pub(super) mod late;
 mod late_pools;
+mod lost_places;
 mod servers;
 mod stripe;
 
@@ -234,9 +236,9 @@ async fn the_api_dies_between_insert_and_commit() {
         assert_eq!(count(world, "select count(*) from orders").await, 0);
         let jobs = "select count(*) from apalis.jobs where convert_from(job, 'UTF8') like '%orders.purchase%'";
         assert_eq!(count(world, jobs).await, 0);
-        // What was held for the order that never came is on sale again after a minute.
+        // What was held for the order that never came is on sale again after three minutes.
         assert_eq!(left(world, &event).await, 8);
-        world.pass(TimeDelta::seconds(61));
+        world.pass(shared::stock::LONGEST_ORDERING);
         shared::stock::reconcile(&world.app).await.expect("both sides");
         assert_eq!(left(world, &event).await, 10);
     })

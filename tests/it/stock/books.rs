@@ -105,6 +105,13 @@ impl Books {
         self.change(pool, |pool| pool.capacity += by)
     }
 
+    /// Changes that did nothing between them, such as a sale and its return, are lost: only the version tells.
+    pub fn lose_changes(&mut self, at: usize, number: i64) {
+        let at = at % self.pools.len();
+        let pool = self.pools.values_mut().nth(at).expect("one");
+        pool.version = (pool.version - number).max(1);
+    }
+
     fn change(&mut self, id: Uuid, change: impl FnOnce(&mut Told)) -> Told {
         let pool = self.pools.get_mut(&id).expect("a pool of the event");
         change(pool);
@@ -147,6 +154,7 @@ impl Books {
         let pools = self.pools.values().map(|told| Pool {
             types: drawing(&told.id),
             told: told.clone(),
+            heard: None,
         });
         Durable {
             event_id,

@@ -32,8 +32,13 @@ impl Event {
         }
     }
 
+    /// What Postgres says, asked after Redis was.
+    pub fn durable(&self) -> Durable {
+        self.books.durable(self.id).after(&self.model.heard())
+    }
+
     pub fn see(&mut self, now: DateTime<Utc>) {
-        self.seen = Some((now, self.books.durable(self.id)));
+        self.seen = Some((now, self.durable()));
     }
 
     pub fn ask(&mut self, order: &Order, now: DateTime<Utc>) -> NewHold {

@@ -18,12 +18,12 @@ use super::servers::{eventually, with_own_redis};
 
 /// An event with one session, which has this many places.
 #[derive(Clone, Copy)]
-struct Event {
-    id: EventId,
-    session: Uuid,
+pub struct Event {
+    pub id: EventId,
+    pub session: Uuid,
 }
 
-async fn event(world: &World, capacity: i32) -> Event {
+pub async fn event(world: &World, capacity: i32) -> Event {
     event_of(world, "lighthouse", capacity).await
 }
 
@@ -40,7 +40,7 @@ async fn event_of(world: &World, slug: &str, capacity: i32) -> Event {
 }
 
 impl Event {
-    fn hold(self, app: &App, places: i32) -> NewHold {
+    pub fn hold(self, app: &App, places: i32) -> NewHold {
         let token = HoldToken::fresh(self.id, app.clock.now());
         NewHold {
             event_id: self.id,
@@ -56,7 +56,7 @@ impl Event {
         }
     }
 
-    async fn take(self, app: &App, places: i32) -> OrderId {
+    pub async fn take(self, app: &App, places: i32) -> OrderId {
         let hold = self.hold(app, places);
         let answer = place(app, &hold).await.expect("Redis answers");
         assert!(matches!(answer, Placed::Placed { .. }), "{answer:?}");
@@ -64,7 +64,7 @@ impl Event {
     }
 
     /// What Postgres says after a sale that Redis has not heard of; nothing if there are not enough places.
-    async fn sell(self, app: &App, places: i32) -> Option<Told> {
+    pub async fn sell(self, app: &App, places: i32) -> Option<Told> {
         let sold = sqlx::query_as(
             "update pools set sold = sold + $2, sold_elsewhere = sold_elsewhere + $2, version = version + 1
              where id = $1 and sold + $2 <= capacity returning id, capacity, sold, version",
@@ -73,12 +73,12 @@ impl Event {
         sold.fetch_optional(app.pool()).await.expect("Postgres")
     }
 
-    async fn level(self, app: &App) -> (Level, Source) {
+    pub async fn level(self, app: &App) -> (Level, Source) {
         let (levels, source) = levels(app, self.id).await.expect("levels");
         (levels[&self.session], source)
     }
 
-    async fn is_live_again(self, app: &App) {
+    pub async fn is_live_again(self, app: &App) {
         eventually("places are read from Redis", async || {
             self.level(app).await.1 == Source::Live
         })
@@ -86,7 +86,7 @@ impl Event {
     }
 }
 
-fn level(capacity: i64, sold: i64, held: i64) -> Level {
+pub fn level(capacity: i64, sold: i64, held: i64) -> Level {
     Level {
         capacity,
         sold,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::ids::{OrderId, TicketTypeId};
 use shared::stock::{
-    Durable, Extended, Found, Level, Levels, NewHold, Placed, Proof, Released, Restored, Short,
-    Told,
+    Durable, Extended, Found, LONGEST_ORDERING, Level, Levels, NewHold, Placed, Pool, Proof,
+    Released, Restored, Short, Told,
 };
 use uuid::Uuid;
 
@@ -35,6 +35,12 @@ impl Model {
     pub fn lapse(&mut self, now: DateTime<Utc>) {
         self.holds
             .retain(|hold| hold.ordered || hold.deadline > now);
+    }
+
+    /// The versions of all pools.
+    pub fn heard(&self) -> BTreeMap<Uuid, i64> {
+        let pools = self.pools.values();
+        pools.map(|pool| (pool.id, pool.version)).collect()
     }
 
     pub fn read(&self) -> Option<Levels> {
@@ -76,7 +82,21 @@ impl Model {
     pub fn place(&mut self, now: DateTime<Utc>, new: &NewHold) -> Placed {
         if let Some(known) = self.hold(new.id) {
             let deadline = known.deadline;
-            return Placed::Placed { deadline };
+            let again = known.ordered && new.ordered;
+            if again {
+                known.since = known.since.max(now);
+            }
+            let pools: Vec<Uuid> = known.parts.keys().copied().collect();
+            let mut pools = pools.into_iter().filter_map(|id| self.pools.get(&id));
+            let overdrawn = again
+                && pools.any(|pool| {
+                    let level = self.level(pool);
+                    level.capacity < level.sold + level.held
+                });
+            return Placed::Placed {
+                deadline,
+                overdrawn,
+            };
         }
         if !new
             .parts
@@ -115,8 +135,10 @@ impl Model {
             proof: new.proof.clone(),
             sale: new.sale.clone(),
         });
-        let deadline = new.deadline;
-        Placed::Placed { deadline }
+        Placed::Placed {
+            deadline: new.deadline,
+            overdrawn: false,
+        }
     }
 
     pub fn look(&mut self, id: OrderId, proof: &Proof) -> Option<Found> {
@@ -164,6 +186,7 @@ impl Model {
     pub fn attach(&mut self, now: DateTime<Utc>, id: OrderId, proof: &Proof) -> Option<bool> {
         let hold = self.owned(id, proof)?;
         if hold.ordered {
+            hold.since = hold.since.max(now);
             return Some(false);
         }
         hold.since = now;
@@ -206,12 +229,14 @@ impl Model {
         let missing = self.restore_orders(now, durable);
         self.end_orders(now, durable);
         self.restore_parts(durable);
-        let newer = |told: &Told| {
-            let known = before.pools.get(&told.id);
-            let known = known.filter(|known| known.version > told.version);
-            known.unwrap_or(told).clone()
+        // What Redis knew before Postgres was asked, and Postgres does not, is lost.
+        let newer = |pool: &Pool| {
+            let known = before.pools.get(&pool.told.id);
+            let known = known.filter(|known| known.version > pool.told.version);
+            let known = known.filter(|known| pool.heard != Some(known.version));
+            known.unwrap_or(&pool.told).clone()
         };
-        let pools = durable.pools.iter().map(|pool| newer(&pool.told));
+        let pools = durable.pools.iter().map(newer);
         self.pools = pools.map(|pool| (pool.id, pool)).collect();
         let drift = |(id, pool): (&Uuid, &Told)| {
             let known = before.pools.get(id).map(|known| before.level(known))?;
@@ -254,10 +279,10 @@ impl Model {
         missing
     }
 
-    /// Whoever had a minute to write an order and has none that waits has none any more.
+    /// Whoever had three minutes to write an order and has none that waits has none any more.
     fn end_orders(&mut self, now: DateTime<Utc>, durable: &Durable) {
         let waits = |id| durable.waiting.iter().any(|order| order.id == id);
-        let young = |hold: &Hold| now - hold.since < TimeDelta::minutes(1);
+        let young = |hold: &Hold| now - hold.since < LONGEST_ORDERING;
         self.holds
             .retain(|hold| !hold.ordered || waits(hold.id) || young(hold));
     }

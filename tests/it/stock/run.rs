@@ -85,6 +85,9 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
                 self.events[at].books.remove_pool(*pool);
                 self.restore(at, true, twice).await;
             }
+            Deed::LoseChanges { pool, number } => {
+                self.events[at].books.lose_changes(*pool, *number);
+            }
             Deed::See => self.events[at].see(self.now),
             Deed::Restore { only_known, late } => {
                 let seen = self.events[at].seen.clone().filter(|_| *late);
@@ -188,8 +191,15 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
 
     pub async fn restore(&mut self, at: usize, only_known: bool, twice: bool) {
         let event = &self.events[at];
-        let seen = (self.now, event.books.durable(event.id));
+        let heard = self.stock.heard(event.id).await.expect("Redis answers");
+        assert_eq!(heard, event.model.heard());
+        let seen = (self.now, event.durable());
         self.restore_as_seen(at, seen, only_known, twice).await;
+        let event = &self.events[at];
+        // Nobody told Redis of anything meanwhile.
+        if !event.model.pools.is_empty() {
+            assert_eq!(event.model.pools, event.books.pools, "Postgres is right");
+        }
     }
 
     /// As the product does it: what Postgres said before, then what it says now.

@@ -40,6 +40,11 @@ pub enum Deed {
         by: i32,
         end: End,
     },
+    /// Postgres loses its last changes of a pool.
+    LoseChanges {
+        pool: usize,
+        number: i64,
+    },
     AddPool(usize),
     RemovePool(usize),
     Pass(i64),
@@ -112,9 +117,10 @@ fn deed() -> impl Strategy<Value = Deed> {
         5 => pay.prop_map(|(order, count, told)| Deed::Pay { order, count, told }),
         4 => (one(), any::<bool>()).prop_map(|(which, again)| Deed::Tell { which, again }),
         4 => resize.prop_map(|(pool, by, end)| Deed::Resize { pool, by, end }),
+        2 => (one(), 1..4_i64).prop_map(|(pool, number)| Deed::LoseChanges { pool, number }),
         2 => one().prop_map(Deed::AddPool),
         2 => one().prop_map(Deed::RemovePool),
-        5 => (0..45_i64).prop_map(Deed::Pass),
+        5 => (0..70_i64).prop_map(Deed::Pass),
         4 => any::<(bool, bool)>().prop_map(|(only_known, late)| Deed::Restore { only_known, late }),
         2 => Just(Deed::See),
         1 => Just(Deed::Lose),

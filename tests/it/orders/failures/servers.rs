@@ -58,7 +58,7 @@ async fn postgres_restarts_in_the_middle() {
             // An answer may be lost on the way; an order that was answered may not.
             let paid = count(world, "select count(*) from orders where status = 'paid'").await;
             assert!(paid >= i64::try_from(placed.len()).expect("few"), "{paid}");
-            world.pass(TimeDelta::seconds(61));
+            world.pass(shared::stock::LONGEST_ORDERING);
             shared::stock::reconcile(&world.app)
                 .await
                 .expect("both sides");
@@ -143,8 +143,8 @@ async fn redis_is_away_while_orders_are_paid() {
             world.app.redis.ping().await.is_ok()
         })
         .await;
-        // What Redis was not told of in that minute it may think held for a minute more.
-        world.pass(TimeDelta::seconds(61));
+        // What Redis was not told of in that minute it may think held for three minutes more.
+        world.pass(shared::stock::LONGEST_ORDERING);
         shared::stock::reconcile(&world.app)
             .await
             .expect("both sides");
