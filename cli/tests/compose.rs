@@ -123,8 +123,8 @@ fn each_role_of_the_database_is_known_to_those_who_need_it() {
             ("HOLDFAST_STRIPE_SECRET_KEY", &["api", "seed", "worker"]),
         ];
         for (secret, who) in known {
-            let knows = all.contains(&format!("${{{secret}:?"));
-            assert_eq!(knows, who.contains(&name.as_str()), "{name} and {secret}");
+            let told = all.contains(&format!("${{{secret}:?"));
+            assert_eq!(told, who.contains(&name.as_str()), "{name} and {secret}");
         }
     }
     let user = |name: &str| {

@@ -61,7 +61,9 @@ async fn the_product_sells_as_a_role_that_may_not_change_the_schema() {
             "truncate ledger",
         ] {
             let error = run(&app, refused).await.expect_err(refused);
-            let code = error.as_database_error().and_then(|error| error.code());
+            let code = error
+                .as_database_error()
+                .and_then(sqlx::error::DatabaseError::code);
             assert_eq!(code.as_deref(), Some("42501"), "{refused}: {error}");
         }
         let organizer = world.organizer("lighthouse").await.organizer;
