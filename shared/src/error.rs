@@ -224,12 +224,17 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// Why Redis writes nothing for now, beside what its client knows: no replica keeps up, its disk or its memory is
+/// full, or a script was handed a time that is too far from the clock of Redis.
+const REDIS_FOR_NOW: [&str; 4] = ["NOREPLICAS", "MISCONF", "OOM", "CLOCK"];
+
 impl From<redis::RedisError> for Error {
     fn from(error: redis::RedisError) -> Self {
         let passing = error.is_io_error() || error.is_connection_dropped() || error.is_timeout();
-        // What a script says of a time that is too far from the clock of Redis.
-        let is_clock = error.code() == Some("CLOCK");
-        if passing || is_clock || matches!(error.kind(), redis::ErrorKind::Server(_)) {
+        let is_for_now = error
+            .code()
+            .is_some_and(|code| REDIS_FOR_NOW.contains(&code));
+        if passing || is_for_now || matches!(error.kind(), redis::ErrorKind::Server(_)) {
             Self::Unavailable(error.into())
         } else {
             Self::Internal(error.into())

@@ -1,8 +1,9 @@
 //! The connection to Redis that all commands and scripts share.
 //!
 //! It comes back by itself when it breaks, and also when it does not: a server that has become a replica in a failover
-//! keeps its connections and refuses every write on them. The address leads to the new primary only when it is
-//! looked up and connected to again.
+//! keeps its connections and refuses every write on them, and a machine that has lost its power or its network leaves
+//! connections on which no answer ever comes. TCP takes a quarter of an hour to notice that. The address leads to
+//! the new primary only when it is looked up and connected to again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use redis::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// While the address still leads to the replica, it is connected to so often and no more.
+/// While the address still leads to the server that was left, it is connected to so often and no more.
 const REPLACED_AT_MOST_EVERY: Duration = Duration::from_millis(250);
 
 /// Cheap to clone: all clones share one connection.
@@ -81,30 +82,33 @@ impl RedisConnection {
         (current.number, current.manager.clone())
     }
 
-    /// Leaves the connection on which a command was refused. Answers whether there is another one now.
-    fn replace(&self, refused: u64) -> bool {
+    /// Leaves the connection on which a command failed. Answers whether there is another one now.
+    fn replace(&self, left: u64, fault: ServerFault) -> bool {
         self.0.current.send_if_modified(|current| {
-            if current.number != refused || current.since.elapsed() < REPLACED_AT_MOST_EVERY {
+            if current.number != left || current.since.elapsed() < REPLACED_AT_MOST_EVERY {
                 return false;
             }
             match manager(&self.0.client) {
                 Ok(manager) => {
-                    tracing::warn!("Redis is a replica now: connecting again");
+                    tracing::warn!(
+                        ?fault,
+                        "Redis is no server to write to now: connecting again"
+                    );
                     metrics::counter!("holdfast_redis_replaced_total").increment(1);
                     *current = Current {
                         manager,
-                        number: refused + 1,
+                        number: left + 1,
                         since: Instant::now(),
                     };
                     true
                 }
                 Err(error) => {
-                    tracing::error!(%error, "Redis is a replica now and cannot be left");
+                    tracing::error!(?fault, %error, "Redis cannot be connected to again");
                     false
                 }
             }
         });
-        self.0.current.borrow().number != refused
+        self.0.current.borrow().number != left
     }
 }
 
@@ -113,8 +117,15 @@ impl ConnectionLike for RedisConnection {
         async move {
             let (number, mut manager) = self.current();
             let answer = manager.send_packed_command(cmd).await;
-            // What was refused so was not carried out.
-            if refused(&answer) && self.replace(number) {
+            let fault = match &answer {
+                Ok(value) => fault_told(value),
+                Err(error) => fault_of(error),
+            };
+            // What was refused was not carried out; of what was not answered it is not known.
+            if let Some(fault) = fault
+                && self.replace(number, fault)
+                && fault == ServerFault::WritesRefused
+            {
                 let (_, mut manager) = self.current();
                 return manager.send_packed_command(cmd).await;
             }
@@ -132,13 +143,13 @@ impl ConnectionLike for RedisConnection {
         async move {
             let (number, mut manager) = self.current();
             let answers = manager.send_packed_commands(pipeline, offset, count).await;
-            let is_refused = match &answers {
-                Ok(values) => values.iter().any(is_refusal),
-                Err(error) => is_of_replica(error),
+            let fault = match &answers {
+                Ok(values) => values.iter().find_map(fault_told),
+                Err(error) => fault_of(error),
             };
             // Not sent again: a part of it may have been carried out.
-            if is_refused {
-                self.replace(number);
+            if let Some(fault) = fault {
+                self.replace(number, fault);
             }
             answers
         }
@@ -159,21 +170,28 @@ fn manager(client: &redis::Client) -> RedisResult<ConnectionManager> {
     ConnectionManager::new_lazy_with_config(client.clone(), patience)
 }
 
-fn refused(answer: &RedisResult<Value>) -> bool {
-    match answer {
-        Ok(value) => is_refusal(value),
-        Err(error) => is_of_replica(error),
+/// What tells that the server at the other end is not the primary any more, or not one to write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ServerFault {
+    /// By a replica; by one that has lost its primary, maybe everything; and by a primary whose replicas have left it.
+    WritesRefused,
+    /// No answer came in time.
+    Silent,
+}
+
+fn fault_told(value: &Value) -> Option<ServerFault> {
+    match value {
+        Value::ServerError(error) => fault_of(&error.clone().into()),
+        _ => None,
     }
 }
 
-fn is_refusal(value: &Value) -> bool {
-    matches!(value, Value::ServerError(error) if is_of_replica(&error.clone().into()))
-}
-
-/// A replica refuses writes, and if it has lost its primary, maybe everything.
-fn is_of_replica(error: &RedisError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-    )
+fn fault_of(error: &RedisError) -> Option<ServerFault> {
+    let refused = ErrorKind::Server(ServerErrorKind::ReadOnly);
+    let lost = ErrorKind::Server(ServerErrorKind::MasterDown);
+    let kind = error.kind();
+    if kind == refused || kind == lost || error.code() == Some("NOREPLICAS") {
+        return Some(ServerFault::WritesRefused);
+    }
+    error.is_timeout().then_some(ServerFault::Silent)
 }

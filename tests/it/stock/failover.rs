@@ -86,6 +86,12 @@ impl Pair {
 
     /// The second becomes the primary, and the first its replica; connections are kept.
     async fn fail_over(&self) {
+        self.promote().await;
+        self.follow(0, 1).await;
+    }
+
+    /// The second becomes a primary too, with all that the first knows.
+    async fn promote(&self) {
         let mut primary = connect(&self.servers[0]).await;
         let mut wait = redis::cmd("WAIT");
         let told: i64 = wait
@@ -99,7 +105,6 @@ impl Pair {
         let mut second = connect(&self.servers[1]).await;
         let promoted = promote.arg("NO").arg("ONE").exec_async(&mut second).await;
         promoted.expect("Redis answers");
-        self.follow(0, 1).await;
     }
 
     fn lead_to(&self, server: usize) {
@@ -211,6 +216,46 @@ async fn a_command_is_sent_again_to_the_new_primary_at_once() {
         pair.fail_over().await;
         event.take(app, 3).await;
         assert_eq!(event.level(app).await.0, level(20, 0, 5));
+    })
+    .await;
+    pair.remove().await;
+}
+
+/// As when the machine of the primary is gone: connections to it stay open, and nothing is answered on them.
+#[tokio::test]
+async fn a_redis_that_answers_no_more_is_left_for_the_new_primary() {
+    let mut pause = redis::cmd("CLIENT");
+    pause.arg("PAUSE").arg(120_000).arg("ALL");
+    is_left_for_the_new_primary_after(&pause).await;
+}
+
+/// As when the network is cut between the primary and its replicas, one of which has taken over.
+#[tokio::test]
+async fn a_redis_that_has_lost_its_replicas_is_left_for_the_new_primary() {
+    let mut least = redis::cmd("CONFIG");
+    least.arg("SET").arg("min-replicas-to-write").arg(1);
+    is_left_for_the_new_primary_after(&least).await;
+}
+
+async fn is_left_for_the_new_primary_after(fault: &redis::Cmd) {
+    let pair = Pair::start().await;
+    world_with(&[("REDIS_URL", &pair.url())], async |world| {
+        let app = &world.app;
+        let event = event(world, 20).await;
+        event.take(app, 2).await;
+        pair.promote().await;
+        let made = fault.exec_async(&mut connect(&pair.servers[0]).await).await;
+        made.expect("Redis answers");
+        let refused = place(app, &event.hold(app, 1)).await;
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+
+        pair.lead_to(1);
+        eventually("places are held again", async || {
+            let placed = place(app, &event.hold(app, 1)).await;
+            matches!(placed, Ok(Placed::Placed { .. }))
+        })
+        .await;
+        assert_eq!(event.level(app).await.0, level(20, 0, 3));
     })
     .await;
     pair.remove().await;
