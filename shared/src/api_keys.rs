@@ -56,6 +56,7 @@ pub struct NewApiKey {
     pub name: String,
     /// What it may do, each a resource and an action, `events:read`. `internal` opens the paths between services,
     /// and is for platform administrators to give.
+    #[oai(validator(max_items = 200))]
     pub scopes: Vec<String>,
     /// After this it no longer works; left out, it works until it is revoked.
     pub expires_at: Option<Time>,

@@ -268,6 +268,9 @@ fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
+/// So many fields are named in one answer. A client mends those first; a body of 60,000 wrong values costs no more than one of 50.
+pub const MOST_FIELDS: usize = 50;
+
 /// Several fields that are not acceptable, each with the reason.
 #[derive(Debug, Default, thiserror::Error)]
 #[error("{}", self.sentence())]
@@ -284,12 +287,21 @@ impl Invalid {
         }
     }
 
-    /// Adds a field. One reason is enough for each.
+    /// Adds a field. One reason is enough for each, and [`MOST_FIELDS`] fields are.
     pub fn push(&mut self, name: impl Into<String>, message: impl Into<String>) {
         let name = name.into();
+        if self.is_full() {
+            return;
+        }
         if !self.fields.iter().any(|(known, _)| *known == name) {
             self.fields.push((name, message.into()));
         }
+    }
+
+    /// Whether another field would not be told.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.fields.len() >= MOST_FIELDS
     }
 
     /// `Ok` when nothing was found wrong.

@@ -77,6 +77,7 @@ pub struct NewRole {
     #[oai(validator(min_length = 1, max_length = 100, pattern = r"\S"))]
     pub name: String,
     /// Each a resource and an action (`read`, `write`, `create`, `delete`), `events:read`.
+    #[oai(validator(max_items = 200))]
     pub rights: Vec<String>,
 }
 
@@ -87,6 +88,7 @@ pub struct RoleChange {
     #[oai(validator(min_length = 1, max_length = 100, pattern = r"\S"))]
     pub name: Patch<String>,
     /// All that the role may do from now on.
+    #[oai(validator(max_items = 200))]
     pub rights: Patch<Vec<String>>,
 }
 

@@ -9,6 +9,7 @@ mod document;
 mod edge;
 mod events;
 mod holds;
+mod hostile_bodies;
 mod http;
 mod idempotency;
 mod mail;

@@ -19,6 +19,21 @@ use shared::error::{Code, Fault, Invalid, Result};
 use super::answer::Failure;
 use super::described;
 
+const KIB: usize = 1_024;
+/// The largest body of the operations below a path, where it is smaller than the setting `http.body_limit`.
+const LIMITS: [(&str, usize); 5] = [
+    ("/auth/", 8 * KIB),
+    ("/users/", 8 * KIB),
+    ("/holds", 64 * KIB),
+    ("/orders", 64 * KIB),
+    ("/tickets", 64 * KIB),
+];
+/// Of the operation that is `POST /orders` by an older name.
+const PURCHASE: &str = "/tickets/purchase";
+/// So many values, those within others included, are in no body that is meant well. A million of them fit into 2 MB and take
+/// 60 MB once they are read.
+const MOST_VALUES: usize = 50_000;
+
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,6 +46,8 @@ pub enum BodyError {
     NotJsonType,
     #[error("The body is larger than {limit} bytes.")]
     TooLarge { limit: usize },
+    #[error("The body has more than {MOST_VALUES} values.")]
+    TooManyValues,
     #[error("The body ended before it was complete.")]
     CutOff,
 }
@@ -40,7 +57,7 @@ impl Fault for BodyError {
         match self {
             Self::NoJson(_) | Self::CutOff => Code::MalformedRequest,
             Self::NotJsonType => Code::UnsupportedMediaType,
-            Self::TooLarge { .. } => Code::PayloadTooLarge,
+            Self::TooLarge { .. } | Self::TooManyValues => Code::PayloadTooLarge,
         }
     }
 }
@@ -122,6 +139,9 @@ async fn read<T: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Re
         return Err(BodyError::NotJsonType.into());
     }
     let bytes = whole(request, body).await?;
+    if has_more_values_than(&bytes, MOST_VALUES) {
+        return Err(BodyError::TooManyValues.into());
+    }
     let value: Value = match kind {
         Some(_) => serde_json::from_slice(&bytes).map_err(BodyError::NoJson)?,
         // A deletion may come without a body; anything else that comes without has lost it.
@@ -131,7 +151,7 @@ async fn read<T: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Re
         None => return Err(BodyError::NotJsonType.into()),
     };
     check(&T::name(), &value)?;
-    refuse_nul(&value, "")?;
+    refuse_nul(&value)?;
     let content = T::parse_from_json(Some(value))
         .map_err(|error| Invalid::field("body", error.into_message()))?;
     Ok(Body {
@@ -143,7 +163,7 @@ async fn read<T: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Re
 /// The body as it is once unpacked, within the limit, in time.
 async fn whole(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>> {
     let app: &App = request.data().expect("the app is given to every request");
-    let limit = app.config.http.body_limit;
+    let limit = limit_of(request.uri().path()).min(app.config.http.body_limit);
     let reading = body
         .take()
         .map_err(|_| BodyError::CutOff)?
@@ -155,34 +175,83 @@ async fn whole(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>> {
     }
 }
 
-/// Every violation of the schema, each by the name of its field.
+/// The largest body for a path, in bytes.
+fn limit_of(path: &str) -> usize {
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    if path.ends_with(PURCHASE) {
+        return 64 * KIB;
+    }
+    let limit = LIMITS.iter().find(|(below, _)| path.starts_with(below));
+    limit.map_or(usize::MAX, |(_, limit)| *limit)
+}
+
+/// Counts what begins a value or stands between two, outside of texts, before any of it takes memory.
+fn has_more_values_than(json: &[u8], most: usize) -> bool {
+    let (mut values, mut in_text, mut escaped) = (1_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => values += 1,
+            _ => {}
+        }
+    }
+    values > most
+}
+
+/// Every violation of the schema, each by the name of its field. How long lists are is looked at before what is in them: all
+/// violations are collected before the first can be told, so a list without a bound would decide what a refusal costs.
 fn check(schema: &str, value: &Value) -> Result<()> {
     let validator = described::compiled(schema, || described::json_schema(schema));
     if validator.is_valid(value) {
         return Ok(());
     }
-    let mut invalid = Invalid::default();
-    for violation in validator.iter_errors(value) {
-        tell(&violation, &mut invalid);
+    let sizes = described::compiled(&format!("{schema} sizes"), || {
+        described::sizes(described::json_schema(schema))
+    });
+    for validator in [sizes, validator] {
+        let mut invalid = Invalid::default();
+        for violation in validator.iter_errors(value) {
+            if invalid.is_full() {
+                break;
+            }
+            tell(&violation, &mut invalid);
+        }
+        invalid.check()?;
     }
-    invalid.check()
+    Ok(())
 }
 
 /// Postgres keeps no NUL in a text.
-fn refuse_nul(value: &Value, place: &str) -> Result<()> {
-    match value {
-        Value::String(text) if text.contains('\0') => {
-            Err(Invalid::field(place, "must not contain the character NUL").into())
+fn refuse_nul(value: &Value) -> Result<()> {
+    match nul_in(value) {
+        None => Ok(()),
+        Some(pointer) => {
+            let place = Some(dotted(&pointer)).filter(|place| !place.is_empty());
+            let message = "must not contain the character NUL";
+            Err(Invalid::field(place.unwrap_or_else(|| "body".into()), message).into())
         }
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(at, item)| refuse_nul(item, &format!("{place}[{at}]"))),
-        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| {
-            refuse_nul(&Value::String(name.clone()), place)?;
-            refuse_nul(value, &join(place, name))
+    }
+}
+
+/// Where the first text with a NUL is, as a JSON pointer.
+fn nul_in(value: &Value) -> Option<String> {
+    let below = |part: String, place: String| format!("/{part}{place}");
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(at, item)| Some(below(at.to_string(), nul_in(item)?)))
+        }
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            if name.contains('\0') {
+                return Some(String::new());
+            }
+            let name = || name.replace('~', "~0").replace('/', "~1");
+            Some(below(name(), nul_in(value)?))
         }),
-        _ => Ok(()),
+        _ => None,
     }
 }
 
@@ -249,6 +318,10 @@ fn expectation(kind: &ValidationErrorKind) -> Option<String> {
             let kinds: Vec<String> = kinds.iter().map(|kind| kind.to_string()).collect();
             format!("must be of type {}", kinds.join(" or "))
         }
+        ValidationErrorKind::MaxItems { limit } => format!("must have at most {limit} items"),
+        ValidationErrorKind::MaxProperties { limit } => {
+            format!("must have at most {limit} fields")
+        }
         ValidationErrorKind::MinLength { limit: 1 } => "must not be empty".into(),
         ValidationErrorKind::MinLength { limit } => {
             format!("must have at least {limit} characters")
@@ -295,5 +368,31 @@ mod tests {
         assert_eq!(dotted("/attendees/0/email"), "attendees[0].email");
         assert_eq!(dotted(""), "");
         assert_eq!(dotted("/a~1b"), "a/b");
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        let count = |json: &str| (0..).find(|most| !has_more_values_than(json.as_bytes(), *most));
+        assert_eq!(count("1"), Some(1));
+        assert_eq!(count("[1,2,3]"), Some(4));
+        assert_eq!(count(r#"{"a": "1,2,[", "b": "\",[", "c": [{}]}"#), Some(6));
+    }
+
+    #[test]
+    fn a_nul_is_named_by_its_place() {
+        let value = serde_json::json!({"a": [1, {"b/c": "x\u{0}"}]});
+        assert_eq!(
+            nul_in(&value).map(|it| dotted(&it)).as_deref(),
+            Some("a[1].b/c")
+        );
+        assert_eq!(nul_in(&serde_json::json!({"a": ["fine", null]})), None);
+    }
+
+    #[test]
+    fn the_way_to_a_hold_and_an_account_takes_small_bodies() {
+        assert_eq!(limit_of("/api/v1/auth/login"), 8 * KIB);
+        assert_eq!(limit_of("/holds"), 64 * KIB);
+        assert_eq!(limit_of("/api/v1/events/x/tickets/purchase"), 64 * KIB);
+        assert_eq!(limit_of("/api/v1/events"), usize::MAX);
     }
 }

@@ -115,6 +115,7 @@ pub(crate) fn prepare() {
         let name = schema.as_str().and_then(|it| it.rsplit('/').next());
         if let Some(name) = name {
             compiled(name, || json_schema(name));
+            compiled(&format!("{name} sizes"), || sizes(json_schema(name)));
         }
     }
 }
@@ -154,6 +155,46 @@ pub fn violation(schema: &Value, value: &Value) -> Option<String> {
 #[must_use]
 pub fn json_schema(name: &str) -> Value {
     rooted(json!({ "$ref": format!("#/components/schemas/{name}") }))
+}
+
+/// Fields that a request may have beyond those that it knows, for each of them to be named.
+const UNKNOWN_FIELDS: usize = 50;
+
+/// Of a schema no more than how many items and fields there may be. It can be held against any value at a cost that grows with
+/// the value alone, with few violations.
+pub(super) fn sizes(schema: Value) -> Value {
+    let Value::Object(fields) = schema else {
+        return json!({});
+    };
+    let mut kept = Map::new();
+    let is_closed = fields.get("additionalProperties") == Some(&json!(false));
+    for (key, value) in fields {
+        match (key.as_str(), value) {
+            ("$ref" | "maxItems" | "maxProperties", value) => {
+                kept.insert(key, value);
+            }
+            ("items", value) => {
+                kept.insert(key, sizes(value));
+            }
+            ("properties" | "schemas", Value::Object(members)) => {
+                if is_closed && key == "properties" {
+                    let most = members.len() + UNKNOWN_FIELDS;
+                    kept.insert("maxProperties".into(), json!(most));
+                }
+                let members = members.into_iter().map(|(name, it)| (name, sizes(it)));
+                kept.insert(key, Value::Object(members.collect()));
+            }
+            ("components", value) => {
+                kept.insert(key, sizes(value));
+            }
+            // One of these, or nothing: its sizes hold whichever it is, since they say nothing of what is no list.
+            ("anyOf" | "allOf" | "oneOf", Value::Array(members)) => {
+                kept.insert("allOf".into(), members.into_iter().map(sizes).collect());
+            }
+            _ => {}
+        }
+    }
+    Value::Object(kept)
 }
 
 fn rooted(schema: Value) -> Value {

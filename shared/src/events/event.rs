@@ -196,13 +196,13 @@ pub struct NewEvent {
     pub category: Option<String>,
     pub venue_id: Option<VenueId>,
     /// At most 20, each `http` or `https`.
-    #[oai(default)]
+    #[oai(default, validator(max_items = 20))]
     pub image_urls: Vec<String>,
     /// Members of the organization who teach it, at most 50.
-    #[oai(default)]
+    #[oai(default, validator(max_items = 50))]
     pub teacher_ids: Vec<UserId>,
     /// Members of the organization whose event it is in particular, at most 50.
-    #[oai(default)]
+    #[oai(default, validator(max_items = 50))]
     pub organizer_ids: Vec<UserId>,
     /// IANA name; that of the organization if left out.
     #[oai(validator(max_length = 60))]
@@ -210,10 +210,10 @@ pub struct NewEvent {
     /// That of the organization if left out.
     #[oai(validator(pattern = "^[A-Z]{3}$"))]
     pub currency: Option<String>,
-    #[oai(default)]
+    #[oai(default, validator(max_items = 200))]
     pub sessions: Vec<NewSession>,
     /// What is on sale from the beginning, at most 50; sessions have the codes S1, S2 and so on, in their order.
-    #[oai(default)]
+    #[oai(default, validator(max_items = 50))]
     pub ticket_types: Vec<NewTicketType>,
     /// Of its only session, if `sessions` is left out.
     pub starts_at: Option<Time>,
@@ -298,10 +298,13 @@ pub struct EventChange {
     pub category: Patch<Option<String>>,
     pub venue_id: Patch<Option<VenueId>>,
     /// At most 20, each `http` or `https`.
+    #[oai(validator(max_items = 20))]
     pub image_urls: Patch<Vec<String>>,
     /// Members of the organization who teach it, at most 50.
+    #[oai(validator(max_items = 50))]
     pub teacher_ids: Patch<Vec<UserId>>,
     /// Members of the organization whose event it is in particular, at most 50.
+    #[oai(validator(max_items = 50))]
     pub organizer_ids: Patch<Vec<UserId>>,
     /// IANA name.
     #[oai(validator(max_length = 60))]

@@ -28,6 +28,7 @@ pub struct SettingsChange {
     /// The whole of it.
     pub refund_policy: Patch<RefundPolicy>,
     /// How many hours before a session those who come are reminded: at most five, each from 1 to 336.
+    #[oai(validator(max_items = 5))]
     pub reminder_hours: Patch<Vec<i32>>,
 }
 
