@@ -413,3 +413,30 @@ async fn scripts_read_the_inbox_as_json_and_empty_it() {
     );
     assert!(inbox.messages().is_empty());
 }
+
+#[tokio::test]
+async fn the_page_shows_the_pictures_inside_a_mail() {
+    let inbox = inbox().await;
+    let picture = [0x89, b'P', b'N', b'G', 1, 2, 3];
+    let png = ContentType::parse("image/png").expect("a media type");
+    let html = "<p>Your code: <img src=\"cid:code-1\"> <img src=\"cid:nobodys\"></p>".to_owned();
+    let body = MultiPart::related()
+        .singlepart(SinglePart::html(html))
+        .singlepart(Attachment::new_inline("code-1".to_owned()).body(picture.to_vec(), png));
+    let mail = Mail::builder()
+        .from("office@example.org".parse().expect("an address"))
+        .to("ada@example.org".parse().expect("an address"))
+        .subject("Your ticket")
+        .multipart(body)
+        .expect("a mail");
+    transport(&inbox).send(mail).await.expect("accepted");
+    let page = http(&inbox, "GET", "/messages/1").await;
+    let shown = "data:image/png;base64,iVBORwECAw==";
+    let page = page.replace("&#x2f;", "/").replace("&#x3d;", "=");
+    assert!(page.contains(shown), "{page}");
+    assert!(!page.contains("cid:code-1"), "{page}");
+    assert!(
+        page.contains("cid:nobodys"),
+        "what is not there is left as it is"
+    );
+}

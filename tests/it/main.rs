@@ -13,6 +13,7 @@ mod hostile_bodies;
 mod http;
 mod idempotency;
 mod mail;
+mod mail_addresses;
 mod orders;
 mod organizations;
 mod places;

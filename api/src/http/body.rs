@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn values_are_counted_outside_of_texts() {
-        let count = |json: &str| (0..).find(|most| !has_more_values_than(json.as_bytes(), *most));
+        let count = |json: &str| (0..20).find(|most| !has_more_values_than(json.as_bytes(), *most));
         assert_eq!(count("1"), Some(1));
         assert_eq!(count("[1,2,3]"), Some(4));
         assert_eq!(count(r#"{"a": "1,2,[", "b": "\",[", "c": [{}]}"#), Some(6));

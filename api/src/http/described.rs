@@ -173,7 +173,7 @@ pub(super) fn sizes(schema: Value) -> Value {
             ("$ref" | "maxItems" | "maxProperties", value) => {
                 kept.insert(key, value);
             }
-            ("items", value) => {
+            ("items" | "components", value) => {
                 kept.insert(key, sizes(value));
             }
             ("properties" | "schemas", Value::Object(members)) => {
@@ -183,9 +183,6 @@ pub(super) fn sizes(schema: Value) -> Value {
                 }
                 let members = members.into_iter().map(|(name, it)| (name, sizes(it)));
                 kept.insert(key, Value::Object(members.collect()));
-            }
-            ("components", value) => {
-                kept.insert(key, sizes(value));
             }
             // One of these, or nothing: its sizes hold whichever it is, since they say nothing of what is no list.
             ("anyOf" | "allOf" | "oneOf", Value::Array(members)) => {

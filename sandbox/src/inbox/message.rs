@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mail_parser::{Addr, MessageParser, MimeHeaders as _};
 use serde::Serialize;
 
@@ -25,6 +27,9 @@ pub struct Message {
     pub html: Option<String>,
     /// Names of the attachments.
     pub attachments: Vec<String>,
+    /// Pictures inside the mail, by the `cid:` that its HTML shows them under.
+    #[serde(skip)]
+    pub(super) pictures: Vec<Picture>,
     /// The mail as it came over the wire, dots unstuffed.
     #[serde(skip)]
     pub raw: Vec<u8>,
@@ -69,9 +74,50 @@ impl Message {
             },
             html: parsed.and_then(own_html),
             attachments: parsed.map(attachments).unwrap_or_default(),
+            pictures: parsed.map(pictures).unwrap_or_default(),
             raw,
             arrived: Instant::now(),
         }
+    }
+}
+
+/// A picture inside a mail.
+#[derive(Clone)]
+pub(super) struct Picture {
+    content_id: String,
+    /// The picture itself, as an address: the frame that shows the mail loads nothing.
+    url: String,
+}
+
+fn pictures(message: &mail_parser::Message<'_>) -> Vec<Picture> {
+    let shown = |part: &mail_parser::MessagePart<'_>| {
+        let kind = part.content_type()?;
+        let of = kind
+            .subtype()
+            .filter(|of| ["png", "jpeg", "gif", "webp"].contains(of))?;
+        let is_picture = kind.ctype() == "image";
+        is_picture.then(|| Picture {
+            content_id: part.content_id().unwrap_or_default().to_owned(),
+            url: format!(
+                "data:image/{of};base64,{}",
+                STANDARD.encode(part.contents())
+            ),
+        })
+    };
+    message.parts.iter().filter_map(shown).collect()
+}
+
+impl Message {
+    /// The HTML with the pictures that came inside the mail.
+    pub(super) fn html_with_pictures(&self) -> Option<String> {
+        let html = self.html.clone()?;
+        let pictures = self.pictures.iter().filter(|it| !it.content_id.is_empty());
+        Some(pictures.fold(html, |html, picture| {
+            html.replace(
+                &format!("\"cid:{}\"", picture.content_id),
+                &format!("\"{}\"", picture.url),
+            )
+        }))
     }
 }
 

@@ -92,7 +92,7 @@ fn show(Data(shared): Data<&Arc<Shared>>, Path(id): Path<u64>) -> poem::Result<H
     let found = find(shared, id)?;
     render(
         "message.html",
-        context! { message => &*found, age => age(&found) },
+        context! { message => &*found, html => found.html_with_pictures(), age => age(&found) },
     )
 }
 

@@ -131,10 +131,9 @@ pub fn normal_email(typed: &str) -> String {
 
 /// The normal form of an address that mail can be sent to.
 pub fn valid_email(field: &str, typed: &str) -> Result<String> {
-    let email = normal_email(typed);
-    match email.parse::<lettre::Address>() {
-        Ok(_) if email.len() <= 254 => Ok(email),
-        _ => Err(Invalid::field(field, "must be a mail address").into()),
+    match mail::address(typed) {
+        Some(address) => Ok(normal_email(address)),
+        None => Err(Invalid::field(field, "must be a mail address").into()),
     }
 }
 

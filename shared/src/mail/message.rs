@@ -6,6 +6,7 @@ use lettre::message::header::ContentType;
 use lettre::message::{Attachment, MultiPart, SinglePart};
 use serde_json::Value;
 
+use super::address::one_line;
 use super::template::{self, Content};
 use crate::config::Mailbox;
 use crate::encryption::{Cipher, EncryptionError, Place};
@@ -100,7 +101,7 @@ impl Outgoing {
         Message::builder()
             .from(from.0.clone())
             .to(recipient)
-            .subject(subject)
+            .subject(one_line(&subject))
             .message_id(Some(self.message_id.clone()))
             .date(now.into())
             .multipart(body)

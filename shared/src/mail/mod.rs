@@ -12,6 +12,7 @@
 //! Sending is [`begin`] (a short transaction), [`Outbox::send`] (none), [`settle`] (a short transaction); mails that begin or
 //! end at the same moment share theirs.
 
+mod address;
 mod jobs;
 mod message;
 mod outbox;
@@ -34,6 +35,7 @@ use crate::ids::{MailId, OrganizationId};
 use crate::together::Piece;
 use crate::tx::Tx;
 
+pub use address::address;
 pub use jobs::SendMail;
 pub use message::{Letter, Next, Outgoing, PICTURES, Refusal, picture};
 pub use outbox::{BadOutbox, Outbox};

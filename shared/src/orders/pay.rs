@@ -153,10 +153,9 @@ pub async fn ask_after_end(app: &App, order_id: OrderId) -> Result<()> {
     let Some(attempt) = &due.attempt else {
         return Ok(());
     };
-    if attempt.payment_id.is_none() && attempt.checkout_id.is_none() {
-        if let Some(paid) = close(app, &due, attempt).await?.paid() {
-            end(app, order_id, paid).await?;
-        }
+    let unknown = attempt.payment_id.is_none() && attempt.checkout_id.is_none();
+    if unknown && let Some(paid) = close(app, &due, attempt).await?.paid() {
+        end(app, order_id, paid).await?;
     }
     let mut tx = app.begin(Actor::System, Scope::Everything).await?;
     let now = tx.now();

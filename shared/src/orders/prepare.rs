@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Invalid, Result};
 use crate::events::{self, EventDetails, RefundPolicy};
 use crate::holds::{self, Buyer, HoldError, Sale};
 use crate::ids::{self, EventId, OrderId, OrganizationId, TicketTypeId, UserId};
+use crate::mail;
 use crate::stock::{self, HoldToken, NewHold, Placed};
 
 /// In bytes. They are written on every ticket, of which one order may have a thousand.
@@ -226,15 +227,17 @@ async fn used(app: &App, token: &HoldToken) -> Result<Option<Error>> {
 
 async fn email_of(app: &App, buyer: &Buyer, new: &NewOrder) -> Result<String> {
     let known = match (&new.email, buyer.user_id) {
-        (Some(email), _) => Some(email.trim().to_owned()),
+        (Some(email), _) => Some(email.clone()),
         (None, Some(user_id)) => {
             let profile = crate::accounts::profile(&mut *app.read().await?, user_id).await?;
             Some(profile.user.email)
         }
         (None, None) => None,
     };
-    let parsed = known.filter(|email| email.parse::<lettre::Address>().is_ok());
-    parsed.ok_or_else(|| Invalid::field("email", "must be a mail address").into())
+    let address = known.as_deref().and_then(mail::address);
+    address
+        .map(str::to_owned)
+        .ok_or_else(|| Invalid::field("email", "must be a mail address").into())
 }
 
 /// How it is paid: not at all if nothing is to be paid.
@@ -276,7 +279,7 @@ fn attendees_fit(attendees: &[Attendee], tickets: i32) -> Result<()> {
     let mut invalid = Invalid::default();
     for (at, attendee) in attendees.iter().enumerate() {
         let email = attendee.email.as_deref();
-        if email.is_some_and(|email| email.parse::<lettre::Address>().is_err()) {
+        if email.is_some_and(|email| mail::address(email).is_none()) {
             invalid.push(format!("attendees[{at}].email"), "must be a mail address");
         }
         let answers = attendee.answers.as_ref().map(ToString::to_string);

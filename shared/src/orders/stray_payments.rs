@@ -119,18 +119,17 @@ pub async fn return_money(app: &App, payment_id: &str) -> Result<()> {
     };
     let made = app.stripe.refunds_of(payment_id, None).await?;
     let made = made.items.into_iter().find(|refund| !refund.has_failed());
-    let refund = match made {
-        Some(refund) => Ok(refund),
-        None => {
-            let new = stripe_api::NewRefund {
-                payment: payment_id.to_owned(),
-                amount_minor: stray.amount,
-                metadata: [("stray_payment".to_owned(), payment_id.to_owned())].into(),
-            };
-            // A key of its own for each try: Stripe repeats a failure under the same key for a day.
-            let key = ids::fresh_key("stray", app.clock.now());
-            app.stripe.refund(&new, &key).await
-        }
+    let refund = if let Some(refund) = made {
+        Ok(refund)
+    } else {
+        let new = stripe_api::NewRefund {
+            payment: payment_id.to_owned(),
+            amount_minor: stray.amount,
+            metadata: [("stray_payment".to_owned(), payment_id.to_owned())].into(),
+        };
+        // A key of its own for each try: Stripe repeats a failure under the same key for a day.
+        let key = ids::fresh_key("stray", app.clock.now());
+        app.stripe.refund(&new, &key).await
     };
     let (refund_id, failure) = match refund {
         Ok(refund) => (Some(refund.id), None),

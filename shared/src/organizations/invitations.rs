@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::members::{self, Member, MemberError, Membership};
 use super::{Organization, OrganizationInList, lock, store};
 use crate::access::{Actor, Held, Right};
-use crate::accounts::{self, normal_email};
+use crate::accounts;
 use crate::activity::Activity;
 use crate::config::Config;
 use crate::error::{Code, Fault, Result};
@@ -97,7 +97,7 @@ pub async fn invite(
     held.require(CREATE)?;
     let role = roles::may_give(tx, &held, id, new.role_id).await?;
     let new = NewInvitation {
-        email: normal_email(&new.email),
+        email: accounts::valid_email("email", &new.email)?,
         ..new
     };
     if store::is_member_by_email(tx, id, &new.email).await? {

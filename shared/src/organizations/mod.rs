@@ -29,6 +29,7 @@ use crate::cache::Changed;
 use crate::clock::Time;
 use crate::error::{Code, Fault, Invalid, Result};
 use crate::ids::{OrganizationId, RoleId, UserId};
+use crate::mail;
 use crate::money::Currency;
 use crate::page::{Page, Paging};
 use crate::patch::Patch;
@@ -248,7 +249,7 @@ pub async fn belong(db: &mut PgConnection, id: OrganizationId, people: &[UserId]
 /// Where to write to it: its contact if that is a mail address, else to its owners.
 pub(crate) async fn addresses(db: &mut PgConnection, id: OrganizationId) -> Result<Vec<String>> {
     let contact = get(db, id).await?.contact;
-    let contact = contact.filter(|contact| contact.parse::<lettre::Address>().is_ok());
+    let contact = contact.filter(|contact| mail::address(contact).is_some());
     if let Some(contact) = contact {
         return Ok(vec![contact]);
     }

@@ -104,7 +104,7 @@ async fn a_payment_of_another_amount_currency_or_attempt_sells_nothing_and_goes_
         strays.sort_unstable();
         expected.sort_unstable();
         assert_eq!(strays, expected);
-        let open = stray_payments::open(&mut *world.app.read().await.expect("Postgres"), 10).await;
+        let open = stray_payments::open(&mut world.app.read().await.expect("Postgres"), 10).await;
         assert_eq!(open.expect("a list"), []);
 
         // The order is still there to be paid.
