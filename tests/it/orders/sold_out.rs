@@ -110,6 +110,18 @@ async fn money_for_places_that_are_sold_goes_back_and_is_counted() {
     .await;
 }
 
+/// An order is to be settled by a payment as Stripe has it.
+async fn settled_by(world: &World, order: &Value, payment: &str, amount: i64) -> Settlement {
+    let payment = world.app.stripe.payment(payment).await;
+    let received = Received::at_stripe(&payment.expect("Stripe knows it"));
+    assert_eq!(received.amount, amount);
+    Settlement {
+        order_id: OrderId(id(order)),
+        outcome: Outcome::Paid(received),
+        reclaimed: false,
+    }
+}
+
 #[tokio::test]
 async fn orders_that_are_settled_together_each_end_by_themselves() {
     world_with(&FIGURES, async |world| {
@@ -134,16 +146,6 @@ async fn orders_that_are_settled_together_each_end_by_themselves() {
             .await
             .expect("one is sold");
 
-        let paid = async |order: &Value, payment: &str, amount: i64| {
-            let payment = world.app.stripe.payment(payment).await;
-            let received = Received::at_stripe(&payment.expect("Stripe knows it"));
-            assert_eq!(received.amount, amount);
-            Settlement {
-                order_id: OrderId(id(order)),
-                outcome: Outcome::Paid(received),
-                reclaimed: false,
-            }
-        };
         let no = Settlement {
             order_id: OrderId(id(&declined)),
             outcome: Outcome::Declined {
@@ -158,13 +160,13 @@ async fn orders_that_are_settled_together_each_end_by_themselves() {
             reclaimed: false,
         };
         let batch = [
-            paid(&fits, &fits_payment, 4_500).await,
+            settled_by(world, &fits, &fits_payment, 4_500).await,
             no,
-            paid(&two, &two_payment, 9_000).await,
+            settled_by(world, &two, &two_payment, 9_000).await,
             nobodys,
-            paid(&sold, &known, 4_500).await,
-            paid(&last, &last_payment, 4_500).await,
-            paid(&called_off, &off_payment, 4_500).await,
+            settled_by(world, &sold, &known, 4_500).await,
+            settled_by(world, &last, &last_payment, 4_500).await,
+            settled_by(world, &called_off, &off_payment, 4_500).await,
         ];
         let before = prevented(world).await;
         let ends = world

@@ -22,7 +22,7 @@ fn is_sent_by_pages(name: &str) -> bool {
 }
 
 fn request_headers() -> BTreeSet<String> {
-    let parameters = operations().flat_map(|operation| operation["parameters"].as_array());
+    let parameters = operations().filter_map(|operation| operation["parameters"].as_array());
     let parameters = parameters.flatten();
     let headers = parameters.filter(|parameter| parameter["in"] == "header");
     let schemes = document()["components"]["securitySchemes"].as_object();

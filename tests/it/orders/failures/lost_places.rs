@@ -115,14 +115,14 @@ async fn of_two_orders_for_one_place_the_first_is_charged() {
             .query_async(&mut world.app.redis.connection())
             .await
             .expect("Redis answers");
-        let mut lose = redis::pipe();
-        lose.del(&keys[0]).ignore();
+        let mut losing = redis::pipe();
+        losing.del(&keys[0]).ignore();
         for (pool, text) in &pools {
             let numbers: Vec<&str> = text.split(' ').collect();
             let free = format!("{} {} 0 {}", numbers[0], numbers[1], numbers[3]);
-            lose.hset(&keys[1], pool, free).ignore();
+            losing.hset(&keys[1], pool, free).ignore();
         }
-        let lost = lose.exec_async(&mut world.app.redis.connection()).await;
+        let lost = losing.exec_async(&mut world.app.redis.connection()).await;
         lost.expect("Redis answers");
         world.pass(TimeDelta::seconds(1));
         let late = guest
