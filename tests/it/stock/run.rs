@@ -172,7 +172,9 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
         if !matches!(placed, Placed::Placed { .. }) {
             return;
         }
-        match end {
+        // The constraint has the last word.
+        let fits = self.events[at].books.fits(id, -by);
+        match if fits { end } else { End::Refused } {
             End::Died => self.events[at].asked.push(claim),
             End::Refused => {
                 let now = self.now;
