@@ -49,6 +49,7 @@ async fn hold(world: &World, event: &Value, tickets: i32) -> (HoldToken, Placed)
         proof: token.proof(),
         sale: String::new(),
         most_holds: 1,
+        writer: None,
     };
     let placed = stock::place(&world.app, &hold).await.expect("Redis");
     (token, placed)

@@ -1,5 +1,7 @@
 //! A client that holds every answer against the document.
 
+use std::time::Duration;
+
 use api::http::described;
 use api::http::document::document;
 use futures_util::stream;
@@ -95,6 +97,18 @@ impl Client {
         Events {
             response,
             read: String::new(),
+        }
+    }
+
+    /// Posts as clients are told to: what is refused for the moment is sent again, after the pause that the refusal names. It
+    /// carries an `Idempotency-Key`, or it would happen twice.
+    pub async fn post_until_told(&self, path: &str, body: &Value) -> Answer {
+        loop {
+            let answer = self.post(path, body).await;
+            match answer.pause() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return answer,
+            }
         }
     }
 
@@ -218,7 +232,7 @@ impl Events {
                     }
                 }
             };
-            let patience = std::time::Duration::from_secs(10);
+            let patience = Duration::from_secs(10);
             let found = tokio::time::timeout(patience, found).await;
             found.unwrap_or_else(|_| panic!("{at}: no such message came"))
         }
@@ -269,6 +283,17 @@ impl Answer {
             error.remove("request_id");
         }
         body
+    }
+
+    /// How long to wait before the same request is sent again, if that is what the answer asks for.
+    #[must_use]
+    pub fn pause(&self) -> Option<Duration> {
+        if self.body["error"]["code"] == "IDEMPOTENCY_IN_FLIGHT" {
+            return Some(Duration::from_millis(20));
+        }
+        let passing = matches!(self.status, 429 | 503);
+        let seconds = self.header("retry-after")?.parse().ok()?;
+        passing.then(|| Duration::from_secs(seconds))
     }
 
     #[must_use]

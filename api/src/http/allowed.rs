@@ -51,6 +51,8 @@ use super::limits::Limiter;
 
 /// More of what a browser calls itself is not kept.
 const LONGEST_USER_AGENT: usize = 300;
+/// Characters of a random key that nobody else has; a UUID has more.
+const UNGUESSABLE: usize = 20;
 
 /// Who may come in, and where they may act.
 pub trait Permission: Send + Sync + 'static {
@@ -252,6 +254,18 @@ impl<P: Permission> Allowed<P> {
         Buyer {
             user_id: self.user_id(),
             address: self.access.address.clone(),
+        }
+    }
+
+    /// Whose `Idempotency-Key` it is. Callers without an account have no name, and their address changes with their network: a
+    /// key that nobody comes upon by chance is theirs wherever they are. A shorter one is theirs at their address alone, or
+    /// strangers who chose the same would hear each other's answers.
+    pub(super) fn owner_of(&self, key: &str) -> String {
+        let actor = &self.access.caller.actor;
+        if actor.id().is_none() && key.len() >= UNGUESSABLE {
+            actor.kind().to_owned()
+        } else {
+            self.known_as()
         }
     }
 

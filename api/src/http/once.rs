@@ -165,7 +165,7 @@ impl<P: Permission> Allowed<P> {
             .chain_update([0])
             .chain_update(body.digest());
         Ok(Some(Key {
-            caller: self.known_as(),
+            caller: self.owner_of(&key),
             key,
             fingerprint: request.finalize().to_vec(),
         }))

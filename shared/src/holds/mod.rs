@@ -216,6 +216,7 @@ pub(crate) fn new_hold(
         proof: token.proof(),
         sale: serde_json::to_string(sale)?,
         most_holds: u32::MAX,
+        writer: None,
     })
 }
 

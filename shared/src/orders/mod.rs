@@ -225,6 +225,7 @@ impl KeptHold {
             proof: self.proof,
             sale: String::new(),
             most_holds: u32::MAX,
+            writer: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! is in Postgres yet.
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::{Attendee, KeptHold, NewOrder, Order, OrderError, OrderStatus, PaymentMethod, store};
 use crate::app::App;
@@ -39,8 +40,10 @@ pub struct PlacedOrder {
     pub(super) held_at: DateTime<Utc>,
     /// So many orders may wait for this buyer to pay; none for who sells for the organizer.
     pub(super) most_waiting: Option<u32>,
-    /// The places were not held for an order before, and go back if this one does not come about.
+    /// The places were not held for an order before.
     pub(super) fresh: bool,
+    /// Tells this request from others that write the same order.
+    pub(super) writer: Uuid,
 }
 
 /// What was on offer when the order was prepared, from memory: it must be so still when it is written.
@@ -126,6 +129,7 @@ pub async fn prepare(
         held_at,
         most_waiting: (!sells).then(|| buyer.most(&app.config.holds)),
         fresh,
+        writer: wish.writer,
         seen: Offer::of(event, &wish.sale),
         sale: wish.sale,
     })
@@ -137,6 +141,7 @@ struct Wish {
     hold: NewHold,
     /// Of the hold that the buyer has, if it is to stand on one.
     token: Option<HoldToken>,
+    writer: Uuid,
 }
 
 impl Wish {
@@ -147,6 +152,7 @@ impl Wish {
         new: &NewOrder,
         seed: Option<[u8; 32]>,
     ) -> Result<Self> {
+        let writer = ids::fresh(app.clock.now());
         if let Some(token) = &new.hold_token {
             let token = HoldToken::decode(token).ok_or(HoldError::Expired)?;
             let sale = match holds::sale_of(app, buyer, &token).await {
@@ -162,6 +168,7 @@ impl Wish {
                 hold: holds::new_hold(event, &token, buyer, &sale)?,
                 sale,
                 token: Some(token),
+                writer,
             });
         }
         let sale = holds::offer(app, event, buyer, &new.items).await?;
@@ -171,9 +178,13 @@ impl Wish {
             |seed| HoldToken::from_seed(event_id, &seed),
         );
         Ok(Self {
-            hold: holds::new_hold(event, &token, buyer, &sale)?,
+            hold: NewHold {
+                writer: Some(writer),
+                ..holds::new_hold(event, &token, buyer, &sale)?
+            },
             sale,
             token: None,
+            writer,
         })
     }
 
@@ -181,7 +192,8 @@ impl Wish {
     async fn take(&self, app: &App, event: &EventDetails) -> Result<bool> {
         if let Some(token) = &self.token {
             let (now, proof) = (app.clock.now(), token.proof());
-            let attached = app.stock.attach(now, token.event_id, token.id, &proof);
+            let (event_id, writer) = (token.event_id, self.writer);
+            let attached = app.stock.attach(now, event_id, token.id, &proof, writer);
             return Ok(attached.await?.ok_or(HoldError::Expired)?);
         }
         match stock::place(app, &self.hold).await? {
@@ -324,35 +336,45 @@ impl PlacedOrder {
         }
     }
 
-    /// The order was there already. If it was over as well, its places were taken again, for nobody.
+    /// The request was answered before. If with an order that is over as well, its places were taken again, for nobody; if with a
+    /// refusal, nothing is written.
     async fn put_right(&self, app: &App) -> Result<()> {
         let order = store::hold(&mut *app.read().await?, self.id).await?;
-        if order.is_some_and(|(status, ..)| !status.waits()) {
-            stock::release_of_the_ended(app, self.event_id, self.id).await?;
+        match order {
+            None => self.leave_hold(app).await,
+            Some((status, ..)) if status.waits() => Ok(()),
+            Some(_) => stock::release_of_the_ended(app, self.event_id, self.id).await,
         }
-        Ok(())
     }
 
-    /// Gives the hold back to its buyer, or its places back to everybody: the order did not come about. If that is not
+    /// The hold lapses again, unless another request is about to write the same order.
+    async fn leave_hold(&self, app: &App) -> Result<()> {
+        let (now, proof) = (app.clock.now(), &self.hold.proof);
+        let left = app
+            .stock
+            .detach(now, self.event_id, self.id, proof, self.writer);
+        left.await.map(drop)
+    }
+
+    /// Gives the hold back to its buyer, or its places back to everybody: this request has not written the order. If that is not
     /// certain, or Redis cannot be told, it is found out within a minute.
     pub async fn withdraw(&self, app: &App, because: Option<&Error>) {
-        let Some(because) = because else {
-            if let Err(error) = self.put_right(app).await {
-                tracing::warn!(order_id = %self.id, %error, "places are put right within a minute");
-            }
-            return;
+        let uncertain = |error: &Error| {
+            matches!(
+                error.code(),
+                Code::HoldAlreadyUsed
+                    | Code::IdempotencyInFlight
+                    | Code::Unavailable
+                    | Code::Internal
+            )
         };
-        let uncertain = matches!(
-            because.code(),
-            Code::HoldAlreadyUsed | Code::IdempotencyInFlight | Code::Unavailable | Code::Internal
-        );
-        if !self.fresh || uncertain {
-            return;
-        }
-        let (now, proof) = (app.clock.now(), &self.hold.proof);
-        let told = app.stock.detach(now, self.event_id, self.id, proof).await;
-        if let Err(error) = told {
-            tracing::warn!(order_id = %self.id, %error, "a hold goes back within a minute");
+        let done = match because {
+            None => self.put_right(app).await,
+            Some(because) if uncertain(because) => Ok(()),
+            Some(_) => self.leave_hold(app).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(order_id = %self.id, %error, "places are put right within a minute");
         }
     }
 }

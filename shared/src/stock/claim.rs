@@ -42,6 +42,7 @@ impl Claim {
             proof: token.proof(),
             sale: String::new(),
             most_holds: 1,
+            writer: None,
         };
         Ok(match place(app, &hold).await? {
             Placed::Placed { .. } => Ok(Self {

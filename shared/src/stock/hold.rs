@@ -95,6 +95,9 @@ pub struct NewHold {
     pub sale: String,
     /// How many holds without an order this buyer may have of this event at a time.
     pub most_holds: u32,
+    /// The request that is about to write the order on it, by an id of its own. While one of those that share the hold has not
+    /// said that it did not, the hold is the order's.
+    pub writer: Option<Uuid>,
 }
 
 /// Each pool once, because the script looks at the parts one by one.

@@ -170,28 +170,31 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         self.run(&scripts::EXTEND, event_id, now, &ask).await
     }
 
-    /// Lets an order stand on the hold, which lapses no more then. True if none stood on it before, false if one did,
-    /// nothing if the hold is over or another's.
+    /// Lets an order that `writer` is about to write stand on the hold, which lapses no more then. True if none stood on it
+    /// before, false if one did, nothing if the hold is over or another's.
     pub async fn attach(
         &self,
         now: DateTime<Utc>,
         event_id: EventId,
         id: OrderId,
         proof: &Proof,
+        writer: Uuid,
     ) -> Result<Option<bool>> {
-        self.stand(now, event_id, id, proof, true).await
+        self.stand(now, event_id, id, proof, writer, true).await
     }
 
-    /// The order did not come about: the hold lapses at its deadline again.
+    /// `writer` has not written the order: unless another writer is about to, the hold lapses at its deadline again. Answers
+    /// whether it does.
     pub async fn detach(
         &self,
         now: DateTime<Utc>,
         event_id: EventId,
         id: OrderId,
         proof: &Proof,
+        writer: Uuid,
     ) -> Result<bool> {
-        let detached = self.stand(now, event_id, id, proof, false).await?;
-        Ok(detached.is_some())
+        let detached = self.stand(now, event_id, id, proof, writer, false).await?;
+        Ok(detached == Some(true))
     }
 
     async fn stand(
@@ -200,9 +203,10 @@ impl<C: ConnectionLike + Clone + Send> Stock<C> {
         event_id: EventId,
         id: OrderId,
         proof: &Proof,
+        writer: Uuid,
         ordered: bool,
     ) -> Result<Option<bool>> {
-        let ask = json!({ "id": id, "proof": proof, "ordered": ordered });
+        let ask = json!({ "id": id, "proof": proof, "writer": writer, "ordered": ordered });
         match self.run(&scripts::ATTACH, event_id, now, &ask).await? {
             Attached::Attached { anew } => Ok(Some(anew)),
             Attached::Missing => Ok(None),

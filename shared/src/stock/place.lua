@@ -1,6 +1,6 @@
 -- Takes places from every pool or from none.
 --
--- ask: {id, buyer, deadline, ordered, parts, items, proof, sale, most_holds}
+-- ask: {id, buyer, deadline, ordered, parts, items, proof, sale, most_holds, writer}
 lapse()
 local known = hold_of(ask.id)
 if known and not known.ordered and known.deadline <= now then
@@ -11,6 +11,11 @@ elseif known then
     if again then
         -- The order is about to be written, or to be paid: its hold is not one that nobody came back for.
         known.since = math.max(known.since, now)
+    end
+    if ask.writer then
+        add_writer(known, ask.writer)
+    end
+    if again or ask.writer then
         write(ask.id, known)
     end
     return answer('placed', { deadline = known.deadline, overdrawn = again and are_overdrawn(known.parts) })
@@ -46,6 +51,7 @@ end
 local hold = {
     buyer = ask.buyer, deadline = ask.deadline, ordered = ask.ordered, extended = false,
     parts = ask.parts, items = ask.items, proof = ask.proof, sale = ask.sale, since = now,
+    writers = ask.writer and { [ask.writer] = true } or nil,
 }
 for at, part in ipairs(ask.parts) do
     pools[at].held = pools[at].held + part[2]

@@ -139,6 +139,26 @@ local function living(id, proof)
     return hold
 end
 
+-- More requests than this about one hold are not told apart.
+local MOST_WRITERS = 8
+
+-- A request is about to write the order of a hold. Several may be, under one key or with one token: the hold stays the
+-- order's until each of them has said that it did not write it. Whatever made it the order's without being counted here, a
+-- restoration or an order that was paid late, counts as one of them.
+local function add_writer(hold, writer)
+    local writers, number = hold.writers or {}, 0
+    for _ in pairs(writers) do
+        number = number + 1
+    end
+    if number >= MOST_WRITERS or (hold.ordered and number == 0) then
+        writers.uncounted = true
+    end
+    if number < MOST_WRITERS then
+        writers[writer] = true
+    end
+    hold.writers = writers
+end
+
 -- Takes over what Postgres says of a pool, unless something newer is known.
 local function learn(pool)
     local text = redis.call('HGET', POOLS, pool.id)

@@ -6,6 +6,8 @@
 //! | two buyers, last place | [`two_buyers_want_the_last_place`] |
 //! | API dies after the hold, before answering | `holds::faults::what_a_killed_process_held_and_never_said_lapses` |
 //! | client retries the order (same key / same hold) | [`an_order_is_sent_again_and_again_and_is_one`] |
+//! | one key, two addresses and two processes | `same_key::one_key_from_two_addresses_and_two_processes_is_one_order` |
+//! | one of two requests with a key is refused | `same_key::a_refused_request_leaves_the_hold_to_another_with_its_key` |
 //! | client retries, and the first attempt is paid meanwhile | [`a_repeated_request_keeps_no_places_for_nobody`] |
 //! | Postgres goes in the moment of the commit | [`an_order_that_nobody_heard_was_written_is_an_order`] |
 //! | API dies between insert and commit | [`the_api_dies_between_insert_and_commit`] |
@@ -30,6 +32,7 @@ mod killed;
 pub(super) mod late;
 mod late_pools;
 mod lost_places;
+mod same_key;
 mod servers;
 mod stripe;
 

@@ -63,6 +63,7 @@ impl Event {
             proof: proof(id.as_u128()),
             sale: order.sale.clone(),
             most_holds: order.most_holds,
+            writer: order.ordered.then(|| writer(0)),
         }
     }
 
@@ -79,6 +80,7 @@ impl Event {
             proof: proof(id.as_u128()),
             sale: String::new(),
             most_holds: 1,
+            writer: None,
         }
     }
 
@@ -98,6 +100,11 @@ impl Event {
         let at = at.unwrap_or(which % self.asked.len());
         self.asked.get(at).cloned()
     }
+}
+
+/// One of the requests that write the same order.
+pub fn writer(which: usize) -> Uuid {
+    Uuid::from_u128(1 + which as u128 % 3)
 }
 
 pub fn proof(number: u128) -> Proof {

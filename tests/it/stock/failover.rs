@@ -395,7 +395,13 @@ async fn a_hold_that_is_asked_for_again_is_kept_for_its_order() {
             let late = app.clock.now() - TimeDelta::minutes(1);
             let stock = &app.stock;
             let attached = stock
-                .attach(late, event.id, by_hold.id, &by_hold.proof)
+                .attach(
+                    late,
+                    event.id,
+                    by_hold.id,
+                    &by_hold.proof,
+                    uuid::Uuid::from_u128(9),
+                )
                 .await;
             attached.expect("Redis answers").expect("it lives")
         };

@@ -53,6 +53,7 @@ impl Event {
             proof: token.proof(),
             sale: String::new(),
             most_holds: 1,
+            writer: None,
         }
     }
 
@@ -246,7 +247,8 @@ async fn buy_now_and_then(app: &App, event: Event, buyer: u32, bought: &AtomicU3
         let (now, id) = (app.clock.now(), hold.id);
         match (buyer + turn) % 8 {
             0 => {
-                let attached = app.stock.attach(now, event.id, id, &hold.proof).await;
+                let (proof, writer) = (&hold.proof, hold.id.0);
+                let attached = app.stock.attach(now, event.id, id, proof, writer).await;
                 if attached.expect("Redis answers") == Some(true)
                     && let Some(told) = event.sell(app, 1).await
                 {

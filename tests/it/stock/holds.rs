@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use redis::aio::ConnectionLike;
 use shared::stock::{NewHold, Placed, Stock};
 
-use super::event::proof;
+use super::event::{proof, writer};
 use super::model::Model;
 use super::run::Run;
 use super::steps::{Deed, Shown};
@@ -52,18 +52,20 @@ impl<C: ConnectionLike + Clone + Send> Run<C> {
                 let model = |model: &mut Model| model.extend(id, proof, by);
                 self.both(at, twice, real, model).await;
             }
-            Deed::Attach(_, by) if !hold.items.is_empty() => {
-                let proof = shown(by);
-                let real = async |stock: &Stock<C>| stock.attach(now, event_id, id, proof).await;
-                let model = |model: &mut Model| model.attach(now, id, proof);
+            Deed::Attach(which, by) if !hold.items.is_empty() => {
+                let (proof, by) = (shown(by), writer(which / 8));
+                let real =
+                    async |stock: &Stock<C>| stock.attach(now, event_id, id, proof, by).await;
+                let model = |model: &mut Model| model.attach(now, id, proof, by);
                 if self.both(at, twice, real, model).await.is_some() {
                     self.events[at].books.order(&hold);
                 }
             }
-            Deed::Detach(_, by) if !paid => {
-                let proof = shown(by);
-                let real = async |stock: &Stock<C>| stock.detach(now, event_id, id, proof).await;
-                let model = |model: &mut Model| model.detach(id, proof);
+            Deed::Detach(which, by) if !paid => {
+                let (proof, by) = (shown(by), writer(which / 8));
+                let real =
+                    async |stock: &Stock<C>| stock.detach(now, event_id, id, proof, by).await;
+                let model = |model: &mut Model| model.detach(id, proof, by);
                 if self.both(at, twice, real, model).await {
                     self.events[at].books.take_back(id);
                 }

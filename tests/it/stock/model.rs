@@ -1,6 +1,6 @@
 //! What the scripts are to do, told as plainly as can be: a list of holds, and sums over it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::ids::{OrderId, TicketTypeId};
@@ -22,6 +22,22 @@ pub struct Hold {
     pub items: Vec<(TicketTypeId, i32)>,
     pub proof: Proof,
     pub sale: String,
+    pub writers: BTreeSet<Uuid>,
+}
+
+/// So many writers of a hold are told apart.
+const MOST_WRITERS: usize = 8;
+
+impl Hold {
+    fn add_writer(&mut self, writer: Uuid) {
+        let number = self.writers.len();
+        if number >= MOST_WRITERS || (self.ordered && number == 0) {
+            self.writers.insert(Uuid::nil());
+        }
+        if number < MOST_WRITERS {
+            self.writers.insert(writer);
+        }
+    }
 }
 
 /// One event as Redis is to know it.
@@ -86,6 +102,9 @@ impl Model {
             if again {
                 known.since = known.since.max(now);
             }
+            if let Some(writer) = new.writer {
+                known.add_writer(writer);
+            }
             let pools: Vec<Uuid> = known.parts.keys().copied().collect();
             let mut pools = pools.into_iter().filter_map(|id| self.pools.get(&id));
             let overdrawn = again
@@ -134,6 +153,7 @@ impl Model {
             items: new.items.clone(),
             proof: new.proof.clone(),
             sale: new.sale.clone(),
+            writers: new.writer.into_iter().collect(),
         });
         Placed::Placed {
             deadline: new.deadline,
@@ -183,8 +203,15 @@ impl Model {
         Extended::Extended { deadline }
     }
 
-    pub fn attach(&mut self, now: DateTime<Utc>, id: OrderId, proof: &Proof) -> Option<bool> {
+    pub fn attach(
+        &mut self,
+        now: DateTime<Utc>,
+        id: OrderId,
+        proof: &Proof,
+        writer: Uuid,
+    ) -> Option<bool> {
         let hold = self.owned(id, proof)?;
+        hold.add_writer(writer);
         if hold.ordered {
             hold.since = hold.since.max(now);
             return Some(false);
@@ -194,12 +221,14 @@ impl Model {
         Some(true)
     }
 
-    pub fn detach(&mut self, id: OrderId, proof: &Proof) -> bool {
+    pub fn detach(&mut self, id: OrderId, proof: &Proof, writer: Uuid) -> bool {
         let Some(hold) = self.owned(id, proof) else {
             return false;
         };
-        hold.ordered = false;
-        true
+        let was_the_last = hold.writers.remove(&writer) && hold.writers.is_empty();
+        let detached = hold.ordered && was_the_last;
+        hold.ordered &= !was_the_last;
+        detached
     }
 
     pub fn settle(&mut self, holds: &[OrderId], pools: &[Told]) {
@@ -274,6 +303,7 @@ impl Model {
                 items: order.items.clone(),
                 proof: order.proof.clone(),
                 sale: order.sale.clone(),
+                writers: BTreeSet::new(),
             });
         }
         missing
