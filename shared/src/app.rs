@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Row as _};
 
 use crate::access::{Actor, RightsInMemory, Scope, Tokens};
 use crate::accounts::passwords::Passwords;
@@ -169,11 +169,12 @@ fn pool(config: &config::Database) -> anyhow::Result<PgPool> {
 }
 
 /// A pool whose connections are asked nothing before they are used again, where they were of use a moment ago: that would be a
-/// round trip each.
+/// round trip each. None of them leads to a standby.
 #[must_use]
 pub fn trusting_pool() -> PgPoolOptions {
     PgPoolOptions::new()
         .test_before_acquire(false)
+        .after_connect(|connection, _| Box::pin(require_primary(connection)))
         .before_acquire(|connection, about| {
             Box::pin(async move {
                 if about.idle_for > STALE {
@@ -182,6 +183,17 @@ pub fn trusting_pool() -> PgPoolOptions {
                 Ok(true)
             })
         })
+}
+
+/// After a failover, the old primary may be back as a standby before the address leads to the new primary. Connections to it
+/// would be kept for half an hour, refuse every write, and read what is old. A primary becomes a standby only
+/// by a restart, so a connection is asked once.
+async fn require_primary(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let standby = sqlx::raw_sql("select pg_is_in_recovery()");
+    if standby.fetch_one(connection).await?.try_get(0)? {
+        return Err(sqlx::Error::Protocol("Postgres is a standby".into()));
+    }
+    Ok(())
 }
 
 fn stripe(config: &config::Stripe) -> anyhow::Result<stripe_api::Client> {

@@ -257,11 +257,11 @@ fn is_passing(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|state| {
-            // Connection lost; server shutting down or starting; too many connections; deadlock; lock wait.
+            // Connection lost; server shutting down or starting; too many connections; read-only; deadlock; lock wait.
             state.starts_with("08")
                 || matches!(
                     &*state,
-                    "57P01" | "57P02" | "57P03" | "53300" | "40001" | "40P01" | "55P03"
+                    "57P01" | "57P02" | "57P03" | "53300" | "25006" | "40001" | "40P01" | "55P03"
                 )
         }),
         _ => false,

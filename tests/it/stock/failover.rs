@@ -1,4 +1,4 @@
-//! Redis after a failover and after a restart, and Postgres with commits lost; and what is true afterwards.
+//! Redis and Postgres after a failover and after a restart, and Postgres with commits lost; and what is true afterwards.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +10,7 @@ use shared::clock::Clock;
 use shared::stock::{
     FARTHEST_CLOCK, LONGEST_ORDERING, Placed, compare_after_change, place, reconcile, watch,
 };
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tests::{world, world_with};
 use tokio::io::copy_bidirectional;
@@ -448,6 +449,54 @@ async fn a_postgres_that_was_restarted_is_compared_at_once() {
         })
         .await;
         assert_eq!(event.level(app).await.0, level(20, 0, 2));
+    })
+    .await;
+    services.remove().await.expect("it ends");
+}
+
+/// As when the old primary is back before the address leads to the new one.
+#[tokio::test]
+async fn no_connection_to_a_standby_is_kept() {
+    let home = tempfile::tempdir().expect("a folder");
+    let mut services = Services::throwaway(home.path()).await.expect("a place");
+    let started = services.start_postgres(Promise::Durable).await;
+    let url = started.expect("Postgres starts").url();
+    tests::migrate(&url).await;
+    let settings = [
+        ("DATABASE_URL", url.as_str()),
+        ("HOLDFAST_DATABASE_ACQUIRE_TIMEOUT", "500ms"),
+    ];
+    world_with(&settings, async |world| {
+        let app = &world.app;
+        let event = event(world, 20).await;
+        let operator = url.replace("//holdfast:", "//postgres:");
+        let mut db = PgConnection::connect(&operator).await.expect("Postgres");
+        let folder: String = sqlx::query_scalar("show data_directory")
+            .fetch_one(&mut db)
+            .await
+            .expect("its folder");
+        let postgres = services.postgres.as_mut().expect("Postgres");
+        postgres.stop().await.expect("it is gone");
+        let signal = std::path::Path::new(&folder).join("standby.signal");
+        std::fs::write(signal, "").expect("its folder");
+        postgres.start_again().await.expect("it is back");
+
+        // A connection that was of use a moment ago is handed out once more before it is known to be cut.
+        eventually("no connection is handed out", async || {
+            matches!(app.read().await, Err(Error::Unavailable(_)))
+        })
+        .await;
+        let new = serde_json::json!({"email": "a@example.org", "password": "wrong"});
+        let refused = world.stranger().post("/auth/login", &new).await;
+        refused.refused(503, "UNAVAILABLE");
+
+        let mut db = PgConnection::connect(&operator).await.expect("Postgres");
+        sqlx::query("select pg_promote()")
+            .execute(&mut db)
+            .await
+            .expect("it is a primary");
+        eventually("Postgres is read again", async || app.read().await.is_ok()).await;
+        event.sell(app, 1).await.expect("places");
     })
     .await;
     services.remove().await.expect("it ends");
