@@ -101,3 +101,41 @@ async fn the_document_and_its_page_are_served() {
     })
     .await;
 }
+
+/// What the tables of faults and attacks name as proof is there: each name leads to a module or a function of the tests.
+#[test]
+fn every_test_that_the_documentation_names_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let root = root.expect("the project");
+    let mut code = String::new();
+    for folder in ["tests/it", "cli/tests", "shared/src/config"] {
+        read_code(&root.join(folder), &mut code);
+    }
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for page in ["docs/security.md", "docs/reliability.md"] {
+        let text = std::fs::read_to_string(root.join(page)).expect("a page");
+        for name in text.split('`').filter(|name| name.contains("::")) {
+            named += 1;
+            let last = name.rsplit("::").next().expect("a name");
+            let there =
+                code.contains(&format!("fn {last}(")) || code.contains(&format!("mod {last};"));
+            if !there {
+                missing.push(name.to_owned());
+            }
+        }
+    }
+    assert!(named > 50, "{named} names were found");
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+fn read_code(folder: &std::path::Path, code: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            read_code(&path, code);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            code.push_str(&std::fs::read_to_string(&path).expect("a text"));
+        }
+    }
+}
