@@ -147,6 +147,11 @@ pub async fn create(tx: &mut Tx, new: &NewAccount) -> Result<UserId> {
     Ok(id)
 }
 
+/// Whether an account has shown that this address is its own.
+pub async fn has_verified(db: &mut PgConnection, id: UserId, email: &str) -> Result<bool> {
+    store::has_verified(db, id, &normal_email(email)).await
+}
+
 /// Fails early, before a password is hashed for nothing; the constraint decides in the end.
 pub async fn is_free(db: &mut PgConnection, email: &str) -> Result<()> {
     match store::id_by_email(db, email).await? {

@@ -58,6 +58,15 @@ pub(super) async fn id_by_email(db: &mut PgConnection, email: &str) -> Result<Op
     Ok(id.fetch_optional(db).await?)
 }
 
+pub(super) async fn has_verified(db: &mut PgConnection, id: UserId, email: &str) -> Result<bool> {
+    let verified = sqlx::query_scalar!(
+        r#"select exists (select from users where id = $1 and email = $2 and email_verified_at is not null) as "verified!""#,
+        id as _,
+        email,
+    );
+    Ok(verified.fetch_one(db).await?)
+}
+
 pub(super) struct Credentials {
     pub id: UserId,
     pub password_hash: Option<String>,

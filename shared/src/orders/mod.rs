@@ -97,6 +97,12 @@ pub fn check_reason(reason: &str) -> Result<()> {
     Ok(())
 }
 
+fn had(already: Option<i64>) -> String {
+    already.map_or_else(String::new, |already| {
+        format!(", and has {already} already")
+    })
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
     #[error("There is no such order, or it is not yours.")]
@@ -107,11 +113,12 @@ pub enum OrderError {
     TicketNotValid { status: TicketStatus },
     #[error("There is an order on the hold already.")]
     HoldUsed { order_id: OrderId },
-    #[error("One buyer may have {most} of them, and has {already} already.")]
+    #[error("One buyer may have {most} of them{}.", had(*already))]
     BuyerLimit {
         ticket_type_id: TicketTypeId,
         most: i32,
-        already: i64,
+        /// How many they have, for a buyer whose own address it is; others are told nothing of what an address has bought.
+        already: Option<i64>,
     },
     #[error("The payment was declined.")]
     Declined {
@@ -157,7 +164,13 @@ impl Fault for OrderError {
                 ticket_type_id,
                 most,
                 already,
-            } => json!({ "ticket_type_id": ticket_type_id, "max": most, "already": already }),
+            } => {
+                let mut details = json!({ "ticket_type_id": ticket_type_id, "max": most });
+                if let Some(already) = already {
+                    details["already"] = json!(already);
+                }
+                details
+            }
             Self::Declined {
                 order_id,
                 decline_code,

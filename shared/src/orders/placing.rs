@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Order, OrderError, PaymentMethod, PlacedOrder, jobs, store};
 use crate::access::{Actor, Scope};
+use crate::accounts;
 use crate::activity::{Activity, By};
 use crate::app::App;
 use crate::cache::Changed;
@@ -145,12 +146,20 @@ async fn within_buyer_limits(tx: &mut Tx, order: &PlacedOrder) -> Result<()> {
             return Err(OrderError::BuyerLimit {
                 ticket_type_id,
                 most,
-                already,
+                already: is_own(tx, order).await?.then_some(already),
             }
             .into());
         }
     }
     Ok(())
+}
+
+/// Whether the buyer has shown that the address of the order is theirs.
+async fn is_own(tx: &mut Tx, order: &PlacedOrder) -> Result<bool> {
+    match order.user_id {
+        Some(user_id) => accounts::has_verified(tx, user_id, &order.email).await,
+        None => Ok(false),
+    }
 }
 
 fn follow_up(tx: &mut Tx, order: &PlacedOrder, trace: Option<String>) {

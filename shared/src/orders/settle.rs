@@ -395,9 +395,25 @@ fn asked(order: &Locked, ask: &Ask) -> Move {
     }
 }
 
+/// What a buyer is told of a decline. A precise reason would tell who tries stolen cards which of them work; it stands in the
+/// activities, for the organizer.
+fn told_of_decline(code: &str) -> &str {
+    match code {
+        // Those about the amount say nothing of the card.
+        "insufficient_funds" | "amount_too_small" | "amount_too_large" => code,
+        "authentication_required" | "payment_intent_authentication_failure" => {
+            "authentication_required"
+        }
+        _ => "declined",
+    }
+}
+
 fn ended(order: &Locked, outcome: &Outcome, status: OrderStatus) -> Move {
     let (reason, attempt, payment_id) = match outcome {
-        Outcome::Declined { code, payment } => (code.clone(), "failed", payment.clone()),
+        Outcome::Declined { code, payment } => {
+            let told = told_of_decline(code).to_owned();
+            (told, "failed", payment.clone())
+        }
         Outcome::Cancelled { reason } => (reason.clone(), "cancelled", None),
         Outcome::NoPlaces => (SOLD_OUT.to_owned(), "cancelled", None),
         _ => ("not_paid_in_time".to_owned(), "cancelled", None),

@@ -262,7 +262,7 @@ async fn tickets_are_bought_in_one_call() {
         new["payment_token"] = json!("pm_card_chargeDeclined");
         let refused = while_working(world, world.stranger().post(&place, &new)).await;
         let details = refused.refused(402, "PAYMENT_DECLINED");
-        assert_eq!(details["decline_code"], "generic_decline");
+        assert_eq!(details["decline_code"], "declined");
         assert_eq!(left(world, &event).await, 3);
     })
     .await;
