@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -34,17 +35,18 @@ impl Held {
     }
 }
 
-/// Says that `worker` is alive. It need not be known before: whoever took it for dead has removed it.
-pub(crate) async fn beat(pool: &PgPool, worker: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+/// Says that `worker` is alive; answers when that was by the clock of Postgres. The worker need not be known before: whoever took
+/// it for dead has removed it.
+pub(crate) async fn beat(pool: &PgPool, worker: &str) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar!(
         "insert into apalis.workers (id, worker_type, storage_name, last_seen, started_at)
          values ($1, 'holdfast', 'postgres', now(), now())
-         on conflict (id) do update set last_seen = now()",
+         on conflict (id) do update set last_seen = now()
+         returning last_seen",
         worker,
     )
-    .execute(pool)
-    .await?;
-    Ok(())
+    .fetch_one(pool)
+    .await
 }
 
 /// Beats for ever, and looks after the jobs that nobody looks after.
@@ -53,18 +55,27 @@ pub(crate) async fn keep_beating(pool: PgPool, worker: String, held: Held, every
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut steady_since, mut looked) = (None, Instant::now());
+    let mut last_beat = Instant::now();
     loop {
         ticks.tick().await;
-        if let Err(error) = beat(&pool, &worker).await {
-            tracing::warn!(%error, "no heartbeat");
+        let beat_at = match beat(&pool, &worker).await {
+            Ok(at) => at,
+            Err(error) => {
+                tracing::warn!(%error, "no heartbeat");
+                steady_since = None;
+                continue;
+            }
+        };
+        // A Postgres that hangs is an outage without an error, and so is a process that was stopped.
+        let pause = std::mem::replace(&mut last_beat, Instant::now()).elapsed();
+        if pause > 2 * every {
             steady_since = None;
-            continue;
         }
         // After an outage of Postgres everybody looks dead. Judge others only when they have had the time to speak.
         if steady_since.get_or_insert_with(Instant::now).elapsed() < dead_after {
             continue;
         }
-        if let Err(error) = take_over(&pool, dead_after).await {
+        if let Err(error) = take_over(&pool, dead_after, beat_at + every).await {
             tracing::warn!(%error, "cannot look for dead workers");
         }
         if looked.elapsed() > 3 * dead_after {
@@ -106,12 +117,20 @@ async fn find_lost(
 
 /// Makes the jobs of dead workers due again, and removes the dead. A job that was begun before waits a while, at
 /// random: one that kills its workers kills ever more rarely, and meets other company each time.
-async fn take_over(pool: &PgPool, dead_after: Duration) -> Result<(), sqlx::Error> {
+///
+/// Nothing happens after `until`, by the clock of Postgres: where it hung in between, others could not say that they live.
+async fn take_over(
+    pool: &PgPool,
+    dead_after: Duration,
+    until: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     let dead_after = dead_after.as_secs_f64();
     // Asked first and apart: nobody is dead nearly always, and then the jobs need not be looked at.
     let dead = sqlx::query_scalar!(
-        "select id from apalis.workers where last_seen < now() - $1 * interval '1 second'",
+        "select id from apalis.workers
+         where last_seen < now() - $1 * interval '1 second' and clock_timestamp() < $2",
         dead_after,
+        until,
     )
     .fetch_all(pool)
     .await?;
@@ -126,8 +145,9 @@ async fn take_over(pool: &PgPool, dead_after: Duration) -> Result<(), sqlx::Erro
                                 * interval '1 second',
                last_result = '{"Err": "its worker died"}',
                lock_by = null
-           where lock_by = any($1) and status in ('Queued', 'Running')"#,
+           where lock_by = any($1) and status in ('Queued', 'Running') and clock_timestamp() < $2"#,
         &dead,
+        until,
     )
     .execute(pool)
     .await?;

@@ -407,3 +407,53 @@ async fn workers_outlive_a_restart_of_postgres_and_take_nothing_from_each_other(
     assert_eq!(place.runs().await, 3, "none ran twice");
     servers.remove().await.expect("no server is left");
 }
+
+/// A server that hangs answers nobody and refuses nobody, longer than a worker may be silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_hangs_makes_no_living_worker_lose_its_jobs() {
+    const WORKERS: usize = 5;
+    let folder = tempfile::tempdir().expect("a folder");
+    let servers = Services::throwaway(folder.path()).await;
+    let mut servers = servers.expect("a place for servers");
+    let postgres = servers.start_postgres(Promise::Fast).await;
+    let place = Place::elsewhere(postgres.expect("Postgres").url()).await;
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|_| {
+            let mut engine = place.engine();
+            engine.settings.concurrency_beside = 1;
+            engine.settings.heartbeat.0 = SECOND;
+            start(engine)
+        })
+        .collect();
+    // Each has one of them in its hands, beyond the time in which it begins to judge the others and through the hang.
+    place
+        .enqueue_all(&probes(WORKERS, &Act::Sleep { ms: 18_000 }))
+        .await;
+    let begun = WORKERS.try_into().expect("a few");
+    place
+        .until(10 * SECOND, begun, "select count(*) from runs")
+        .await;
+    tokio::time::sleep(7 * SECOND).await;
+    let processes: Vec<i32> = sqlx::query_scalar("select pid from pg_stat_activity")
+        .fetch_all(&place.pool)
+        .await
+        .expect("its processes");
+    signal("STOP", &processes).await;
+    tokio::time::sleep(8 * SECOND).await;
+    signal("CONT", &processes).await;
+
+    let done = "select count(*) from apalis.jobs where status = 'Done' and attempts = 1";
+    place.until(30 * SECOND, begun, done).await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    assert_eq!(place.runs().await, begun, "none ran twice");
+    servers.remove().await.expect("no server is left");
+}
+
+async fn signal(name: &str, processes: &[i32]) {
+    let processes = processes.iter().map(ToString::to_string);
+    let mut kill = tokio::process::Command::new("kill");
+    let done = kill.arg(format!("-{name}")).args(processes).status().await;
+    assert!(done.expect("a program").success(), "{name}");
+}
